@@ -1,0 +1,52 @@
+"""vmatte: video matting for digital humans.
+
+import vmatte
+vmatte.run("avatar.mp4", background="studio.png", output="out.mp4")
+for matte in vmatte.matte("avatar.mp4"):
+    matte.rgb, matte.alpha, matte.pts
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vmatte.errors import VmatteError
+    from vmatte.job import RenderJob, Runtime
+    from vmatte.models.catalogue import load_model
+    from vmatte.render import Matte, RenderReport, matte, run
+    from vmatte.video.probe import probe
+
+_HOMES = {
+    "Matte": "vmatte.render",
+    "RenderJob": "vmatte.job",
+    "RenderReport": "vmatte.render",
+    "Runtime": "vmatte.job",
+    "VmatteError": "vmatte.errors",
+    "load_model": "vmatte.models.catalogue",
+    "matte": "vmatte.render",
+    "probe": "vmatte.video.probe",
+    "run": "vmatte.render",
+}
+
+__all__ = [
+    "Matte",
+    "RenderJob",
+    "RenderReport",
+    "Runtime",
+    "VmatteError",
+    "load_model",
+    "matte",
+    "probe",
+    "run",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import on first use: `import vmatte` must not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vmatte' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

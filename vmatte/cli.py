@@ -1,0 +1,275 @@
+"""The command line: parses, calls, prints. What imports torch is imported inside the commands."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from vmatte import __version__
+from vmatte.encodings import ENCODINGS
+from vmatte.errors import VmatteError
+
+if TYPE_CHECKING:
+    from vmatte.render import OnFrames, RenderReport
+    from vmatte.stopwatch import Stopwatch
+
+EXIT_INCOMPLETE = 3
+"""The output is there, but frames of the clip could not be decoded."""
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+models_app = typer.Typer(help="The matting models: what they are for, their licences, and whether they are here.")
+app.add_typer(models_app, name="models")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one line on stderr and the error's exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except VmatteError as error:
+        _fail(" ".join(str(error).split()), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"vmatte: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"vmatte {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    """Video matting for digital humans: a talking clip in, a composite or an alpha master out."""
+
+
+@app.command()
+def run(
+    clip: Annotated[Path, typer.Argument(help="the clip to matte", show_default=False)],
+    bg: Annotated[
+        str | None,
+        typer.Option(help="picture, video, colour (#00b140, navy), blur or none", show_default="none: a cutout"),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="where to write", show_default=False)] = None,
+    encoding: Annotated[
+        str | None, typer.Option("--format", help=" | ".join(ENCODINGS), show_default="by the output's extension")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="see `vmatte models`", show_default="modnet")] = None,
+    weights: Annotated[Path | None, typer.Option(help="weights file to use instead of the catalogue's")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="replace an existing output")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
+) -> None:
+    """Remove a clip's background; put another one behind it, or write a cutout with alpha."""
+    from vmatte.render import run as run_job
+
+    with _progress(quiet=quiet or as_json) as (on_frames, on_weights):
+        report = run_job(
+            clip,
+            background=bg,
+            output=output,
+            encoding=encoding,
+            model=model,
+            weights=weights,
+            overwrite=overwrite,
+            on_frames=on_frames,
+            on_weights=on_weights,
+        )
+    if as_json:
+        print(json.dumps(_as_json(report)))
+    elif not quiet:
+        print(f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.2f} fps)")
+    if report.lost:
+        total = report.frames + report.lost
+        _fail(
+            f"{clip} is damaged: {report.lost} of its {total} frames could not be decoded and are missing; "
+            f"the {report.frames} intact ones are in {report.output}",
+            EXIT_INCOMPLETE,
+        )
+
+
+def _as_json(report: RenderReport) -> dict[str, object]:
+    return {
+        "output": str(report.output),
+        "frames": report.frames,
+        "lost": report.lost,
+        "seconds": round(report.seconds, 3),
+        "fps": round(report.fps, 3),
+        "model": report.model,
+        "licence": report.licence,
+        "sha256": report.sha256,
+    }
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[tuple[OnFrames | None, Callable[[str, int, int], None] | None]]:
+    """Callbacks that show a render's progress on stderr: bars on a terminal, plain lines elsewhere."""
+    if quiet:
+        yield None, None
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("vmatte")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        if sys.stderr.isatty():
+            with _bars() as callbacks:
+                yield callbacks
+        else:
+            yield _plain_frames(), _plain_weights()
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def _bars() -> Iterator[tuple[OnFrames, Callable[[str, int, int], None]]]:
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TextColumn("{task.fields[amount]}"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[note]}"),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, progress.TaskID] = {}
+
+        def show(name: str, done: int, total: int, amount: str, note: str) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total, amount=amount, note=note)
+            bars.update(tasks[name], completed=done, total=total, amount=amount, note=note)
+
+        def on_frames(done: int, total: int, stopwatch: Stopwatch) -> None:
+            speed = bars.tasks[tasks["frames"]].speed if "frames" in tasks else None
+            fps = f"{speed:.1f} fps, " if speed else ""
+            show("frames", done, total, f"{done}/{total}", f"{fps}slowest: {slowest(stopwatch)}")
+
+        def on_weights(name: str, done: int, total: int) -> None:
+            show(name, done, total, f"{done / 1e6:.1f}/{total / 1e6:.1f} MB", "")
+
+        yield on_frames, on_weights
+
+
+def _plain_frames() -> OnFrames:
+    import time
+
+    started = shown = time.monotonic()
+
+    def on_frames(done: int, total: int, stopwatch: Stopwatch) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < 5 and done < total:
+            return
+        shown = now
+        fps = done / max(now - started, 1e-9)
+        left = (total - done) / max(fps, 1e-9)
+        line = f"{done}/{total} frames, {fps:.1f} fps, {left:.0f} s left, slowest: {slowest(stopwatch)}"
+        print(line, file=sys.stderr, flush=True)
+
+    return on_frames
+
+
+def _plain_weights() -> Callable[[str, int, int], None]:
+    told: dict[str, int] = {}
+
+    def on_weights(name: str, done: int, total: int) -> None:
+        tenths = 10 * done // max(total, 1)
+        if tenths > told.get(name, -1):
+            told[name] = tenths
+            print(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
+
+    return on_weights
+
+
+def slowest(stopwatch: Stopwatch) -> str:
+    """The step that takes most of the time, and its share of all of it."""
+    seconds = {step: spent for step, spent in stopwatch.seconds.items() if step != "waiting"}
+    if not seconds:
+        return "-"
+    step = max(seconds, key=lambda name: seconds[name])
+    return f"{step} {seconds[step] / max(sum(seconds.values()), 1e-9):.0%}"
+
+
+@app.command()
+def probe(clip: Annotated[Path, typer.Argument(help="the clip to look at", show_default=False)]) -> None:
+    """Print what is known of a clip: size, times, colour, sound."""
+    from vmatte.video.probe import probe as probe_clip
+
+    found = probe_clip(clip)
+    color = found.coding.color
+    facts: dict[str, object] = {
+        "file": found.path,
+        "size": f"{found.width}×{found.height}",
+        "frames": found.frames,
+        "lost": found.promised_frames - found.frames,
+        "duration_s": round(float(found.duration), 3),
+        "rate": f"{found.rate} ({float(found.rate):.3f} fps)",
+        "time_base": found.time_base,
+        "codec": found.codec,
+        "pixel_format": found.pixel_format,
+        "color": f"matrix {color.matrix}, primaries {color.primaries}, transfer {color.transfer}, "
+        f"{'full' if color.full_range else 'limited'} range",
+        "interlaced": "yes" if found.interlaced else "no",
+        "timecode": found.timecode or "none",
+        "audio": "; ".join(f"{t.codec} {t.sample_rate} Hz {t.channels} ch" for t in found.audio) or "none",
+    }
+    for name, value in facts.items():
+        print(f"{name:13} {value}")
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
+    """List the models: name, licence, size, whether the weights are here, and what each is for."""
+    if context.invoked_subcommand is not None:
+        return
+    from vmatte.models.catalogue import MODELS
+    from vmatte.models.weights import cached
+
+    print(f"{'name':12} {'licence':14} {'commercial':11} {'size':>9}  {'weights':10} for")
+    for spec in MODELS.values():
+        size = "-" if spec.weights is None else f"{spec.weights.size_bytes / 1e6:.1f} MB"
+        here = "not needed" if spec.weights is None else "cached" if cached(spec.weights) else "not here"
+        commercial = "yes" if spec.licence.commercial_use else "NO"
+        print(f"{spec.name:12} {spec.licence.name:14} {commercial:11} {size:>9}  {here:10} {spec.purpose}")
+
+
+@models_app.command()
+def pull(name: Annotated[str, typer.Argument(help="a name from `vmatte models`", show_default=False)]) -> None:
+    """Fetch a model's weights into the cache."""
+    from vmatte.models.catalogue import find_model
+    from vmatte.models.weights import fetch
+
+    spec = find_model(name)
+    if spec.weights is None:
+        print(f"{name} needs no weights")
+        return
+    with _progress(quiet=False) as (_, on_weights):
+        path = fetch(name, spec.weights, on_weights)
+    print(f"{name}: {path}")

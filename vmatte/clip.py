@@ -1,0 +1,124 @@
+"""What is known of a clip before a frame of it is decoded for rendering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class ColorTags:
+    """What integer codes mean as colour: code points of ITU-T H.273, and whether they use the full range."""
+
+    matrix: int
+    primaries: int
+    transfer: int
+    full_range: bool
+
+
+RGB_MATRIX = 0  # H.273: "identity"; the planes are G, B, R
+UNSPECIFIED = 2
+BT709 = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)
+BT601 = ColorTags(matrix=6, primaries=6, transfer=6, full_range=False)
+BT2020_MATRICES = (9, 10)
+BT2020_PRIMARIES = 9
+HDR_TRANSFERS = (16, 18)  # PQ, HLG
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """How a frame's planes are coded."""
+
+    color: ColorTags
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How decoded rows and columns become an upright picture: transposed first, then mirrored."""
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @property
+    def upright(self) -> bool:
+        return not (self.transpose or self.flip_x or self.flip_y)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioTrack:
+    """One audio stream of a clip."""
+
+    stream: int
+    codec: str
+    sample_rate: int
+    channels: int
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipInfo:
+    """A probed clip.
+
+    `width` and `height` are those of the upright picture with square pixels, as `decode` yields it.
+    `pts` (N,) int64 has the time of every frame that is in the file, in display order, in units of `time_base`;
+    `key_pts` the times of its key frames. `promised_frames` is what the container says it holds: more than N when the
+    file was cut off. `clock_start` is what an MPEG stream's running clock shows at the beginning of the file, in
+    seconds; outputs begin without it. `counted` says that the file has no usable timestamps, and that `pts` was counted
+    from the frame rate.
+    """
+
+    path: Path
+    stream: int
+    codec: str
+    width: int
+    height: int
+    time_base: Fraction
+    pts: NDArray[np.int64]
+    key_pts: NDArray[np.int64]
+    last_duration: int
+    promised_frames: int
+    counted: bool
+    clock_start: Fraction
+    rate: Fraction
+    pixel_format: str
+    coding: Coding
+    orientation: Orientation
+    sample_aspect: Fraction
+    interlaced: bool
+    audio: tuple[AudioTrack, ...]
+    timecode: str | None
+    metadata: dict[str, str]
+    language: str | None
+
+    @property
+    def frames(self) -> int:
+        return len(self.pts)
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds from the first frame's start to the last one's end."""
+        return (int(self.pts[-1]) + self.last_duration - int(self.pts[0])) * self.time_base
+
+    @property
+    def delivery(self) -> Coding:
+        """What the frames are brought to for rendering, and what outputs are tagged with.
+
+        BT.709, limited range; wide-gamut and HDR clips stay BT.2020, because a new matrix alone would not make them
+        BT.709.
+        """
+        source = self.coding.color
+        wide = source.primaries == BT2020_PRIMARIES or source.transfer in HDR_TRANSFERS
+        wide = wide or source.matrix in BT2020_MATRICES
+        return self.coding_for(ColorTags(9, source.primaries, source.transfer, full_range=False) if wide else BT709)
+
+    def coding_for(self, color: ColorTags) -> Coding:
+        """The clip's frames in `color`: codes that must be converted get 10 bits, so that nothing is rounded away."""
+        source = self.coding.color
+        unchanged = (source.matrix, source.full_range) == (color.matrix, color.full_range)
+        return Coding(color, self.coding.bits if unchanged else max(10, self.coding.bits))

@@ -1,0 +1,23 @@
+"""Errors that are the user's to mend. Each says what is wrong, where, and what to do; the CLI prints it in one line."""
+
+
+class VmatteError(Exception):
+    """The root. `exit_code` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class JobError(VmatteError):
+    """The job asks for something that cannot be done."""
+
+
+class SourceError(VmatteError):
+    """A clip, a plate or an audio track cannot be read."""
+
+
+class ModelError(VmatteError):
+    """A network's weights cannot be found, fetched or run."""
+
+
+class EncodeError(VmatteError):
+    """An output cannot be written, or is not what was promised when it is opened again."""

@@ -1,0 +1,83 @@
+"""What travels between the stages.
+
+A frame is two groups of planes: luma (one plane) and chroma (two planes, Cb and Cr, often at half size), as integer
+codes. They stay codes until a stage needs numbers: a composite in display space is the same formula on Y'CbCr as on
+R'G'B' (the matrix is linear), so a pixel of the subject reaches the encoder without a conversion, and a frame on its
+way costs half the memory that RGB would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vmatte.clip import Coding
+
+
+def _check_planes(index: range, luma: Any, chroma: Any) -> None:
+    frames = len(index)
+    if luma.ndim != 4 or chroma.ndim != 4 or luma.shape[:2] != (frames, 1) or chroma.shape[:2] != (frames, 2):
+        shapes = f"luma {tuple(luma.shape)} and chroma {tuple(chroma.shape)}"
+        raise ValueError(f"{frames} frames need luma (T,1,H,W) and chroma (T,2,h,w); got {shapes}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedFrames:
+    """Frames as they come out of the file: luma (T,1,H,W), chroma (T,2,h,w), uint8 or uint16 codes."""
+
+    index: range
+    luma: NDArray[np.generic]
+    chroma: NDArray[np.generic]
+    coding: Coding
+
+    def __post_init__(self) -> None:
+        _check_planes(self.index, self.luma, self.chroma)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameBatch:
+    """Frames in the clip's delivery coding: luma (T,1,H,W), chroma (T,2,h,w), uint8 or uint16 codes."""
+
+    index: range
+    luma: Tensor
+    chroma: Tensor
+    coding: Coding
+
+    def __post_init__(self) -> None:
+        _check_planes(self.index, self.luma, self.chroma)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return int(self.luma.shape[2]), int(self.luma.shape[3])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MatteBatch:
+    """Frames with their matte: alpha (T,1,H,W) float32 in [0, 1]."""
+
+    frames: FrameBatch
+    alpha: Tensor
+
+    def __post_init__(self) -> None:
+        if self.alpha.shape != self.frames.luma.shape:
+            raise ValueError(f"alpha {tuple(self.alpha.shape)} does not fit luma {tuple(self.frames.luma.shape)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerBatch:
+    """What the encoder gets: luma (T,1,H,W), chroma (T,2,h,w) and, for a cutout, alpha (T,1,H,W), as integer codes."""
+
+    index: range
+    luma: Tensor
+    chroma: Tensor
+    alpha: Tensor | None
+
+    def __post_init__(self) -> None:
+        _check_planes(self.index, self.luma, self.chroma)
+        if self.alpha is not None and self.alpha.shape != self.luma.shape:
+            raise ValueError(f"alpha {tuple(self.alpha.shape)} does not fit luma {tuple(self.luma.shape)}")

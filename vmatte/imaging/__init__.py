@@ -1,0 +1,1 @@
+"""Pure tensor maths: no I/O, no options, no state."""

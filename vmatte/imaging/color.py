@@ -1,0 +1,114 @@
+"""Y'CbCr and R'G'B' (ITU-T H.273, ITU-R BT.601, BT.709, BT.2020), and chroma at half size.
+
+Half-size chroma is sited as H.264 and MPEG-2 do by default ("left"): a sample lies on every second column, half-way
+between two rows.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vmatte.clip import RGB_MATRIX, Coding, ColorTags
+
+_KR_KB = {1: (0.2126, 0.0722), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+_KR_KB_601 = (0.299, 0.114)
+ROWS_PER_STRIP = 64
+"""Full-size maths goes strip by strip: the intermediate values stay in the processor's cache, at half the cost."""
+
+
+def luma_weights(color: ColorTags) -> tuple[float, float, float]:
+    """Weights of R', G' and B' in luma."""
+    kr, kb = _KR_KB.get(color.matrix, _KR_KB_601)
+    return kr, 1 - kr - kb, kb
+
+
+def black(coding: Coding) -> tuple[float, float]:
+    """The codes of luma and chroma for black."""
+    return (0.0 if coding.color.full_range else 16.0 * 2 ** (coding.bits - 8)), float(2 ** (coding.bits - 1))
+
+
+def _spans(coding: Coding) -> tuple[float, float]:
+    """Codes between black and white, and between the extremes of chroma."""
+    if coding.color.full_range:
+        return 2.0**coding.bits - 1, 2.0**coding.bits - 1
+    return 219.0 * 2 ** (coding.bits - 8), 224.0 * 2 ** (coding.bits - 8)
+
+
+def _to_codes(coding: Coding) -> tuple[Tensor, Tensor]:
+    """Matrix (3, 3) and offset (3, 1) that take R'G'B' in [0, 1] to codes of Y', Cb, Cr (unrounded)."""
+    if coding.color.matrix == RGB_MATRIX:
+        return (2.0**coding.bits - 1) * torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]), torch.zeros(3, 1)
+    red, green, blue = luma_weights(coding.color)
+    y_span, c_span = _spans(coding)
+    luma = torch.tensor([red, green, blue], dtype=torch.float64)
+    cb = (torch.tensor([0.0, 0, 1]) - luma) / (2 * (1 - blue))
+    cr = (torch.tensor([1.0, 0, 0]) - luma) / (2 * (1 - red))
+    zero_y, zero_c = black(coding)
+    matrix = torch.stack([luma * y_span, cb * c_span, cr * c_span])
+    return matrix.to(torch.float32), torch.tensor([[zero_y], [zero_c], [zero_c]])
+
+
+def _affine(planes: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """`matrix @ planes + offset` over the channels of (T, 3, H, W)."""
+    flat = planes.to(torch.float32).flatten(2)
+    matrix, offset = matrix.to(flat.device), offset.to(flat.device)
+    return torch.baddbmm(offset.expand(len(flat), 3, 1), matrix.expand(len(flat), 3, 3), flat).view(planes.shape)
+
+
+def ycbcr_to_rgb(luma: Tensor, chroma: Tensor, coding: Coding) -> Tensor:
+    """R'G'B' (T, 3, H, W) float32 in [0, 1] of codes: luma (T, 1, H, W), chroma (T, 2, h, w) full or half size."""
+    size = luma.shape[-2:]
+    planes = torch.cat([luma.to(torch.float32), upsample_chroma(chroma.to(torch.float32), size)], dim=1)
+    matrix, offset = _to_codes(coding)
+    inverse = torch.linalg.inv(matrix.to(torch.float64))
+    shift = -(inverse @ offset.to(torch.float64))
+    return _affine(planes, inverse.to(torch.float32), shift.to(torch.float32)).clamp_(0, 1)
+
+
+def rgb_to_ycbcr(rgb: Tensor, coding: Coding, chroma_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Codes, unrounded float32, of R'G'B' (T, 3, H, W) in [0, 1]: luma (T, 1, H, W), chroma (T, 2, *chroma_size)."""
+    planes = _affine(rgb, *_to_codes(coding))
+    return planes[:, :1], downsample_chroma(planes[:, 1:], chroma_size)
+
+
+def recode(luma: Tensor, chroma: Tensor, source: Coding, target: Coding) -> tuple[Tensor, Tensor]:
+    """The same picture in another coding: rounded codes, chroma at the size it has."""
+    rgb = ycbcr_to_rgb(luma, chroma, source)
+    luma, chroma = rgb_to_ycbcr(rgb, target, (int(chroma.shape[2]), int(chroma.shape[3])))
+    dtype = torch.uint8 if target.bits == 8 else torch.uint16
+    return luma.round_().to(dtype), chroma.round_().to(dtype)
+
+
+def upsample_chroma(chroma: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """Left-sited chroma (T, C, h, w) float at full (height, width), bilinear; a side that is full already stays."""
+    height, width = size
+    if chroma.shape[-2] != height:
+        rows = F.interpolate(chroma, size=(2 * chroma.shape[-2], chroma.shape[-1]), mode="bilinear")
+        chroma = rows[..., :height, :]
+    if chroma.shape[-1] != width:
+        following = torch.cat([chroma[..., 1:], chroma[..., -1:]], dim=-1)
+        chroma = torch.stack([chroma, (chroma + following) / 2], dim=-1).flatten(-2)[..., :width]
+    return chroma
+
+
+def downsample_chroma(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Full-size planes (T, C, H, W) float at the left-sited places of (h, w): filter 1-2-1 across, 1-1 down.
+
+    The counterpart of `upsample_chroma`; also takes alpha to where the chroma samples are.
+    """
+    height, width = planes.shape[-2:]
+    if size[0] != height:
+        if height % 2:
+            planes = torch.cat([planes, planes[..., -1:, :]], dim=-2)
+        planes = (planes[..., 0::2, :] + planes[..., 1::2, :]) * 0.5
+    if size[1] != width:
+        if width % 2:
+            planes = torch.cat([planes, planes[..., -1:]], dim=-1)
+        even, odd = planes[..., 0::2], planes[..., 1::2]
+        planes = even * 0.5
+        planes.add_(odd, alpha=0.25)
+        planes[..., 1:].add_(odd[..., :-1], alpha=0.25)
+        planes[..., :1].add_(even[..., :1], alpha=0.25)
+    return planes

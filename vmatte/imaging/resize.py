@@ -1,0 +1,59 @@
+"""Scaling planes."""
+
+from __future__ import annotations
+
+import cv2
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Planes (T, C, H, W), uint8, uint16 or float32, at another (height, width), bilinear with half-pixel centres.
+
+    On the way down each side is first halved (mean of pairs) until it is less than twice the target, so that every
+    source pixel counts and a moving edge does not alias. The range is kept; integers are rounded.
+    """
+    if tuple(planes.shape[-2:]) == size:
+        return planes
+    return _resize_on_cpu(planes, size) if planes.device.type == "cpu" else _resize_on_device(planes, size)
+
+
+def _halved(side: int, target: int) -> int:
+    while side >= 2 * target and side % 2 == 0:
+        side //= 2
+    return side
+
+
+def _resize_on_cpu(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    # OpenCV's kernels do here in 1 ms what interpolate() takes 4 to 6 ms for (1080p to 512 lines and back).
+    frames, channels, height, width = planes.shape
+    halved = (_halved(height, size[0]), _halved(width, size[1]))
+    scaled = torch.empty((frames, channels, *size), dtype=planes.dtype)
+    source, target = planes.contiguous().numpy(), scaled.numpy()
+    for t in range(frames):
+        for c in range(channels):
+            plane = source[t, c]
+            if halved != (height, width):
+                plane = cv2.resize(plane, halved[::-1], interpolation=cv2.INTER_AREA)
+            cv2.resize(plane, size[::-1], dst=target[t, c], interpolation=cv2.INTER_LINEAR)
+    return scaled
+
+
+def _resize_on_device(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    height, width = planes.shape[-2:]
+    halved = (_halved(height, size[0]), _halved(width, size[1]))
+    scaled = planes.to(torch.float32)
+    if halved != (height, width):
+        scaled = F.avg_pool2d(scaled, (height // halved[0], width // halved[1]))
+    scaled = F.interpolate(scaled, size=size, mode="bilinear", align_corners=False)
+    return scaled if planes.dtype == torch.float32 else scaled.round_().to(planes.dtype)
+
+
+def cover(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Planes (T, C, H, W) scaled until they cover (height, width), the overhang cut off on both sides alike."""
+    height, width = planes.shape[-2:]
+    scale = max(size[0] / height, size[1] / width)
+    cut_height, cut_width = min(height, round(size[0] / scale)), min(width, round(size[1] / scale))
+    top, left = (height - cut_height) // 2, (width - cut_width) // 2
+    return resize(planes[..., top : top + cut_height, left : left + cut_width], size)

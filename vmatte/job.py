@@ -1,0 +1,164 @@
+"""What the pixels of a render are (`RenderJob`) and how they are made (`Runtime`). All its defaults stand here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vmatte.encodings import ENCODINGS, Encoding, encoding_for_suffix
+from vmatte.errors import JobError
+
+Rgb8 = tuple[
+    Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
+]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FilePlate(_Record):
+    """A picture, or a video that loops and is matched by time."""
+
+    method: Literal["file"] = "file"
+    path: Path
+
+
+class ColorPlate(_Record):
+    """One colour, sRGB."""
+
+    method: Literal["color"] = "color"
+    rgb: Rgb8
+
+
+class BlurPlate(_Record):
+    """The clip's own background, out of focus."""
+
+    method: Literal["blur"] = "blur"
+    radius: Annotated[float, Field(gt=0, le=0.2)] = 0.02
+    """Standard deviation of the blur, as a part of the picture's height."""
+
+
+class NoPlate(_Record):
+    """No background: the result is a cutout with alpha."""
+
+    method: Literal["none"] = "none"
+
+
+Background = Annotated[FilePlate | ColorPlate | BlurPlate | NoPlate, Field(discriminator="method")]
+
+
+class RenderJob(_Record):
+    """A clip, what is done to it, and the file that comes of it. Two equal jobs give equal pixels."""
+
+    clip: Path
+    output: Path
+    encoding: str
+    background: Background = NoPlate()
+    model: str = "modnet"
+    weights: Path | None = None
+    """The network's weights; None for those of the catalogue."""
+
+    @property
+    def row(self) -> Encoding:
+        return ENCODINGS[self.encoding]
+
+    @property
+    def layer(self) -> Literal["cutout", "composite"]:
+        return "cutout" if isinstance(self.background, NoPlate) else "composite"
+
+
+class Runtime(_Record):
+    """How a render is run. Nothing in here moves a pixel by more than a network's last bits."""
+
+    batch: Annotated[int, Field(ge=1)] = 1
+    """Frames that go through the network at once. On a CPU more than one gains nothing and costs memory."""
+    segment_frames: Annotated[int, Field(ge=1)] | None = None
+    """Frames in a segment; None renders the clip as one."""
+    overwrite: bool = False
+
+
+def parse_background(text: str | None) -> FilePlate | ColorPlate | BlurPlate | NoPlate:
+    """The plate that a word on the command line means: a file, a colour (`#00b140`, `green`), `blur` or `none`."""
+    if text is None or text.lower() == "none":
+        return NoPlate()
+    if text.lower() == "blur":
+        return BlurPlate()
+    path = Path(text).expanduser()
+    if path.is_file():
+        return FilePlate(path=path)
+    rgb = _parse_color(text)
+    if rgb is not None:
+        return ColorPlate(rgb=rgb)
+    if re.fullmatch(r"#[^/\\.]*|[A-Za-z]+", text) and not path.exists():
+        raise JobError(
+            f"background {text!r} is no colour that vmatte knows, and no such file exists; "
+            "give a file, a colour like #00b140 or 'navy', 'blur' or 'none'"
+        )
+    if path.is_dir():
+        raise JobError(f"background {text} is a folder; give a picture or a video")
+    raise JobError(f"background {text} does not exist")
+
+
+def _parse_color(text: str) -> tuple[int, int, int] | None:
+    from PIL import ImageColor  # only here, so that `vmatte --help` does not wait for Pillow
+
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError:
+        return None
+    return red, green, blue
+
+
+def make_job(
+    clip: str | Path,
+    *,
+    background: str | Path | FilePlate | ColorPlate | BlurPlate | NoPlate | None = None,
+    output: str | Path | None = None,
+    encoding: str | None = None,
+    model: str | None = None,
+    weights: str | Path | None = None,
+) -> RenderJob:
+    """A job from the words that the command line and `vmatte.run` take; fills in what follows from the rest.
+
+    Without an output the result lies beside the clip: `NAME_composite.mp4`, or `NAME_cutout.mov` where no background
+    is given. Raises JobError for a choice that cannot be.
+    """
+    clip = Path(clip).expanduser()
+    if isinstance(background, (str, Path)) or background is None:
+        background = parse_background(None if background is None else str(background))
+    output = None if output is None else Path(output).expanduser()
+    row = _choose_encoding(output, encoding, cutout=isinstance(background, NoPlate))
+    if isinstance(background, NoPlate) and row.pix_fmt_alpha is None:
+        can = ", ".join(name for name, other in ENCODINGS.items() if other.pix_fmt_alpha)
+        raise JobError(f"{row.name} has no alpha, and no background is given; choose --bg, or one of: {can}")
+    if output is None:
+        layer = "cutout" if isinstance(background, NoPlate) else "composite"
+        output = clip.with_name(f"{clip.stem}_{layer}{row.suffix}")
+    fields = {"clip": clip, "output": output, "encoding": row.name, "background": background, "model": model}
+    fields["weights"] = None if weights is None else Path(weights).expanduser()
+    return RenderJob.model_validate({name: value for name, value in fields.items() if value is not None})
+
+
+def _choose_encoding(output: Path | None, name: str | None, *, cutout: bool) -> Encoding:
+    known = ", ".join(ENCODINGS)
+    if name is not None and name not in ENCODINGS:
+        raise JobError(f"no encoding is called {name!r}; there are: {known}")
+    if output is None:
+        return ENCODINGS[name or ("prores4444" if cutout else "mp4")]
+    by_suffix = encoding_for_suffix(output.suffix)
+    if name is None:
+        if by_suffix is None:
+            raise JobError(
+                f"{output}: no encoding has the extension {output.suffix!r}; name one with --format: {known}"
+            )
+        if by_suffix.suffix == "" and output.suffix == "":
+            raise JobError(f"{output} has no extension; add one, or name an encoding with --format: {known}")
+        return by_suffix
+    row = ENCODINGS[name]
+    if by_suffix is not row and not (row.suffix == "" and by_suffix is None):
+        raise JobError(f"{output}: {name} goes into {row.suffix or 'a folder'}, not into {output.suffix or 'a folder'}")
+    return row

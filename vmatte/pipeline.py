@@ -1,0 +1,47 @@
+"""The chain of stages; the only file that knows their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+
+from vmatte.clip import ClipInfo
+from vmatte.frames import LayerBatch, MatteBatch
+from vmatte.job import NoPlate, RenderJob, Runtime
+from vmatte.models.contract import MattingModel
+from vmatte.plates import open_plate
+from vmatte.prefetch import prefetch
+from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.matte import matte
+from vmatte.stages.upload import upload
+from vmatte.stopwatch import Stopwatch
+from vmatte.video.read import decode
+
+DEPTH = 2  # batches that may wait between two threads
+
+
+def mattes(
+    clip: ClipInfo, frames: range, model: MattingModel, runtime: Runtime, stopwatch: Stopwatch
+) -> Iterator[MatteBatch]:
+    """Decode, upload and matte the clip's `frames`; decoding runs on a thread of its own."""
+    decoded = prefetch(stopwatch.around("decode", decode(clip, frames, runtime.batch)), DEPTH)
+    uploaded = stopwatch.around("upload", upload(stopwatch.around("waiting", decoded), clip.delivery))
+    with closing(decoded):
+        yield from matte(uploaded, model, runtime.batch, stopwatch)
+
+
+@contextmanager
+def layers(
+    job: RenderJob, clip: ClipInfo, frames: range, model: MattingModel, runtime: Runtime, stopwatch: Stopwatch
+) -> Iterator[Iterable[LayerBatch]]:
+    """What is encoded for `frames`; made on a thread of its own, which the context ends."""
+    matted = mattes(clip, frames, model, runtime, stopwatch)
+    if isinstance(job.background, NoPlate):
+        layer = prefetch(stopwatch.around("compose", cut_out(matted, job.row.alpha_bits)), DEPTH)
+        with closing(layer):
+            yield stopwatch.around("waiting", layer)
+        return
+    with open_plate(job.background, clip) as plate:
+        layer = prefetch(stopwatch.around("compose", compose(matted, plate)), DEPTH)
+        with closing(layer):
+            yield stopwatch.around("waiting", layer)

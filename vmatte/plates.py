@@ -1,0 +1,122 @@
+"""What lies behind the subject: a picture, a video, a colour, or the clip's own background out of focus."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vmatte.clip import ClipInfo
+from vmatte.errors import JobError, SourceError
+from vmatte.frames import FrameBatch, MatteBatch
+from vmatte.imaging.blur import blur_around
+from vmatte.imaging.color import rgb_to_ycbcr
+from vmatte.imaging.resize import cover
+from vmatte.job import BlurPlate, ColorPlate, FilePlate
+from vmatte.prefetch import prefetch
+from vmatte.stages.compose import PlatePlanes
+from vmatte.stages.upload import upload
+from vmatte.video.probe import probe
+from vmatte.video.read import decode, is_still, read_still
+
+
+def check_plate(path: Path) -> None:
+    """JobError where the file is neither a picture nor a video."""
+    if is_still(path):
+        return
+    try:
+        probe(path)
+    except SourceError as error:
+        raise JobError(f"background {path} is neither a picture nor a video") from error
+
+
+@contextmanager
+def open_plate(background: FilePlate | ColorPlate | BlurPlate, clip: ClipInfo) -> Iterator[PlatePlanes]:
+    """The plate behind the clip's frames; a video is being decoded until the context ends."""
+    match background:
+        case ColorPlate(rgb=rgb):
+            color = torch.tensor(rgb, dtype=torch.float32).view(1, 3, 1, 1) / 255
+            yield _constant(color.expand(1, 3, clip.height, clip.width), clip)
+        case BlurPlate(radius=radius):
+            yield lambda matte: _blurred(matte, radius)
+        case FilePlate(path=path) if is_still(path):
+            picture = torch.from_numpy(read_still(path, (clip.height, clip.width)))[None]
+            yield _constant(picture.to(torch.float32) / 255, clip)
+        case FilePlate(path=path):
+            video = _VideoPlate(probe(path), clip)
+            try:
+                yield video.planes
+            finally:
+                video.close()
+
+
+def _constant(rgb: Tensor, clip: ClipInfo) -> PlatePlanes:
+    """`rgb` (1, 3, H, W) in [0, 1] behind every frame; coded once, when the first frame tells the chroma's size."""
+    coded: list[tuple[Tensor, Tensor]] = []
+
+    def planes(matte: MatteBatch) -> tuple[Tensor, Tensor]:
+        if not coded:
+            size = matte.frames.chroma.shape[-2:]
+            coded.append(rgb_to_ycbcr(rgb, clip.delivery, (int(size[0]), int(size[1]))))
+        return coded[0]
+
+    return planes
+
+
+def _blurred(matte: MatteBatch, radius: float) -> tuple[Tensor, Tensor]:
+    frames = matte.frames
+    sigma = radius * frames.size[0]
+    return blur_around(frames.luma, matte.alpha, sigma), blur_around(frames.chroma, matte.alpha, sigma)
+
+
+class _VideoPlate:
+    """A video that starts with the clip's first frame and loops. At each moment it shows what it would show alone."""
+
+    def __init__(self, plate: ClipInfo, clip: ClipInfo) -> None:
+        self.plate, self.clip = plate, clip
+        self._shown: FrameBatch | None = None
+        self._ahead: FrameBatch | None = None
+        self._coming: Generator[FrameBatch, None, None] | None = None
+
+    def planes(self, matte: MatteBatch) -> tuple[Tensor, Tensor]:
+        frames = [self._frame(self._number_at(number)) for number in matte.frames.index]
+        chroma_size = (int(matte.frames.chroma.shape[2]), int(matte.frames.chroma.shape[3]))
+        # A plate of another depth has the same limited-range codes, times a power of two.
+        scale = 2.0 ** (matte.frames.coding.bits - frames[0].coding.bits)
+        luma = torch.cat([cover(frame.luma.to(torch.float32), matte.frames.size) for frame in frames])
+        chroma = torch.cat([cover(frame.chroma.to(torch.float32), chroma_size) for frame in frames])
+        return luma * scale, chroma * scale
+
+    def _number_at(self, number: int) -> int:
+        clip, plate = self.clip, self.plate
+        time = int(clip.pts[number] - clip.pts[0]) * clip.time_base % plate.duration
+        return bisect_right(plate.pts, int(plate.pts[0]) + time // plate.time_base) - 1
+
+    def _frame(self, number: int) -> FrameBatch:
+        """Frame `number` of the plate, or the last one before it that can be decoded."""
+        if self._shown is None or self._shown.index.start > number:
+            self._start_at(number)
+        while self._ahead is not None and self._ahead.index.start <= number:
+            self._shown, self._ahead = self._ahead, self._next()
+        assert self._shown is not None
+        return self._shown
+
+    def _start_at(self, number: int) -> None:
+        self.close()
+        decoded = decode(self.plate, range(number, self.plate.frames), batch=1)
+        coding = self.plate.coding_for(self.clip.delivery.color)
+        self._coming = prefetch(upload(decoded, coding), depth=2)
+        self._shown, self._ahead = self._next(), self._next()
+        if self._shown is None:
+            raise SourceError(f"background {self.plate.path}: frame {number} cannot be decoded")
+
+    def _next(self) -> FrameBatch | None:
+        return None if self._coming is None else next(self._coming, None)
+
+    def close(self) -> None:
+        if self._coming is not None:
+            self._coming.close()

@@ -1,0 +1,205 @@
+"""A job becomes a file: probe, plan, render the segments, join, verify, publish."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vmatte.clip import ClipInfo
+from vmatte.errors import SourceError
+from vmatte.frames import LayerBatch
+from vmatte.imaging.color import ycbcr_to_rgb
+from vmatte.job import BlurPlate, ColorPlate, FilePlate, NoPlate, RenderJob, Runtime, make_job
+from vmatte.models.catalogue import MODELS, load_model
+from vmatte.models.contract import MattingModel
+from vmatte.models.weights import Progress
+from vmatte.pipeline import layers, mattes
+from vmatte.plates import check_plate
+from vmatte.segments import Segment, plan_segments
+from vmatte.stopwatch import Stopwatch
+from vmatte.video.join import EncodedSegment, join
+from vmatte.video.probe import probe
+from vmatte.video.verify import verify
+from vmatte.video.write import encode
+from vmatte.workdir import check_output, publish, work_folder
+
+logger = logging.getLogger(__name__)
+
+OnFrames = Callable[[int, int, Stopwatch], None]
+"""Told, from time to time, how many frames are done, of how many, and where the time goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderReport:
+    """What a render came to. `seconds` is wall time; `lost` counts frames of the clip that could not be decoded."""
+
+    output: Path
+    frames: int
+    lost: int
+    seconds: float
+    model: str
+    licence: str
+    sha256: str
+    """Of the output; of all pictures in order, for a sequence."""
+
+    @property
+    def fps(self) -> float:
+        return self.frames / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """One segment's work: all that is needed to render it."""
+
+    job: RenderJob
+    runtime: Runtime
+    clip: ClipInfo
+    segment: Segment
+    folder: Path
+
+
+def run(
+    clip: str | Path,
+    *,
+    background: str | Path | FilePlate | ColorPlate | BlurPlate | NoPlate | None = None,
+    output: str | Path | None = None,
+    encoding: str | None = None,
+    model: str | None = None,
+    weights: str | Path | None = None,
+    overwrite: bool = False,
+    on_frames: OnFrames | None = None,
+    on_weights: Progress | None = None,
+) -> RenderReport:
+    """Render one clip, with the words of `vmatte run`. Raises VmatteError for what the user can mend."""
+    job = make_job(clip, background=background, output=output, encoding=encoding, model=model, weights=weights)
+    return render(job, Runtime(overwrite=overwrite), on_frames=on_frames, on_weights=on_weights)
+
+
+def render(
+    job: RenderJob,
+    runtime: Runtime,
+    *,
+    on_frames: OnFrames | None = None,
+    on_weights: Progress | None = None,
+) -> RenderReport:
+    """Render a job. The output appears under its name only when it is whole and verified."""
+    started = time.perf_counter()
+    clip = _check(job, runtime)
+    model = load_model(job.model, job.weights, on_weights)
+    logger.info("model %s on the CPU (%s)", job.model, _terms(job.model))
+    stopwatch = Stopwatch()
+    with work_folder(job.output) as folder, _one_thread_for_torch():
+        segments: list[EncodedSegment] = []
+        for segment in plan_segments(clip.frames, runtime.segment_frames):
+            task = Task(job, runtime, clip, segment, folder)
+            segments.append(render_segment(task, model, stopwatch, on_frames))
+        written = [number for segment in segments for number in segment.written]
+        if not written:
+            raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
+        whole = folder / f"whole{job.row.suffix}"
+        join([segment for segment in segments if segment.written], clip, job.row, whole)
+        verify(whole, clip, job.row, written, alpha=job.layer == "cutout")
+        sha256 = _sha256(whole)
+        publish(whole, job.output)
+    return RenderReport(
+        output=job.output,
+        frames=len(written),
+        lost=clip.promised_frames - len(written),
+        seconds=time.perf_counter() - started,
+        model=job.model,
+        licence=MODELS[job.model].licence.name,
+        sha256=sha256,
+    )
+
+
+def render_segment(
+    task: Task, model: MattingModel, stopwatch: Stopwatch, on_frames: OnFrames | None = None
+) -> EncodedSegment:
+    """Render one segment into the task's folder."""
+    job, clip, segment = task.job, task.clip, task.segment
+    path = task.folder / f"{segment.number:06d}{job.row.suffix}"
+    with layers(job, clip, segment.frames, model, task.runtime, stopwatch) as batches:
+        counted = _counted(batches, clip, stopwatch, on_frames)
+        with stopwatch.step("encode"):
+            written = encode(counted, path, job.row, clip.delivery, clip.rate)
+    return EncodedSegment(path, tuple(written))
+
+
+def _counted(
+    batches: Iterable[LayerBatch], clip: ClipInfo, stopwatch: Stopwatch, on_frames: OnFrames | None
+) -> Iterator[LayerBatch]:
+    for batch in batches:
+        yield batch
+        if on_frames is not None:
+            on_frames(batch.index.stop, clip.frames, stopwatch)
+
+
+def _check(job: RenderJob, runtime: Runtime) -> ClipInfo:
+    """Everything that can be wrong with a job and seen before a frame is rendered."""
+    clip = probe(job.clip)
+    if isinstance(job.background, FilePlate):
+        check_plate(job.background.path)
+    inputs = [job.clip] + ([job.background.path] if isinstance(job.background, FilePlate) else [])
+    check_output(job.output, inputs, overwrite=runtime.overwrite, folder=not job.row.suffix)
+    return clip
+
+
+def _terms(model: str) -> str:
+    licence = MODELS[model].licence
+    return f"licence {licence.name}, {'free' if licence.commercial_use else 'NOT free'} for commercial use"
+
+
+@contextmanager
+def _one_thread_for_torch() -> Iterator[None]:
+    """Decoder, network and encoder share the cores already; splitting single frames' maths costs more than it gives."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matte:
+    """One frame with its matte.
+
+    `rgb` (3, H, W) float32 in [0, 1] is the frame, display-encoded; `alpha` (1, H, W) float32 in [0, 1]; the frame's
+    time is `pts * time_base` seconds.
+    """
+
+    rgb: Tensor
+    alpha: Tensor
+    pts: int
+    time_base: Fraction
+
+
+def matte(
+    clip: str | Path, *, model: str | None = None, weights: str | Path | None = None, on_weights: Progress | None = None
+) -> Iterator[Matte]:
+    """The mattes of a clip, frame by frame, in bounded memory. Raises VmatteError for what the user can mend."""
+    source = probe(clip)
+    name = model or RenderJob.model_fields["model"].default
+    network = load_model(name, None if weights is None else Path(weights), on_weights)
+    for batch in mattes(source, range(source.frames), network, Runtime(), Stopwatch()):
+        rgb = ycbcr_to_rgb(batch.frames.luma, batch.frames.chroma, batch.frames.coding)
+        for t, number in enumerate(batch.frames.index):
+            yield Matte(rgb[t], batch.alpha[t], int(source.pts[number]), source.time_base)

@@ -1,0 +1,45 @@
+"""Frames get their matte from a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from vmatte.frames import FrameBatch, MatteBatch
+from vmatte.imaging.color import ycbcr_to_rgb
+from vmatte.imaging.resize import resize
+from vmatte.models.contract import MattingModel
+from vmatte.stopwatch import Stopwatch
+
+
+def matte(batches: Iterable[FrameBatch], model: MattingModel, batch: int, stopwatch: Stopwatch) -> Iterator[MatteBatch]:
+    """The same frames with alpha at full size. A short batch is filled up to `batch`, so that the network always
+    computes in one shape, and a frame's matte does not depend on where a segment ended."""
+    for frames in batches:
+        with stopwatch.step("convert"):
+            rgb = network_input(frames, model)
+            missing = batch - len(rgb)
+            if missing > 0:
+                rgb = torch.cat([rgb, rgb[-1:].expand(missing, -1, -1, -1)])
+        with stopwatch.step("network"):
+            alpha = model.predict(rgb)[: len(frames.index)]
+        with stopwatch.step("upsample"):
+            alpha = resize(alpha, frames.size)
+        yield MatteBatch(frames, alpha)
+
+
+def network_input(frames: FrameBatch, model: MattingModel) -> Tensor:
+    """Normalised R'G'B' (T, 3, h, w) at the network's input size.
+
+    Luma and chroma are scaled before they become RGB: a third of the work, and the matrix is linear.
+    """
+    spec = model.spec
+    size = spec.input_size.of(*frames.size)
+    luma, chroma = frames.luma, frames.chroma
+    if size != frames.size:
+        luma, chroma = resize(luma, size), resize(chroma, size)
+    rgb = ycbcr_to_rgb(luma, chroma, frames.coding)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+    return rgb.sub_(mean).div_(std)

@@ -1,0 +1,1 @@
+"""All of PyAV: probing, decoding, encoding, joining, checking. No torch maths."""

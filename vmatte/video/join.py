@@ -1,0 +1,229 @@
+"""Segments become one file: packets are copied, true times are put on them, and the clip's sound is added."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from vmatte.clip import AudioTrack, ClipInfo
+from vmatte.encodings import Encoding
+from vmatte.errors import EncodeError
+from vmatte.video.probe import open_source
+from vmatte.video.write import writing
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSegment:
+    """A file (or a folder of pictures) that holds the frames numbered `written`, in order."""
+
+    path: Path
+    written: tuple[int, ...]
+
+
+def join(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: Encoding, path: Path) -> None:
+    """Join segments in order into `path`, with the source's times, sound, timecode and metadata.
+
+    Sound that the container takes is copied packet by packet; other sound is transcoded. Raises EncodeError.
+    """
+    with writing(path):
+        if encoding.container == "image2":
+            _gather_pictures(segments, path)
+        else:
+            _join_files(segments, clip, encoding, path)
+
+
+def _gather_pictures(segments: Sequence[EncodedSegment], path: Path) -> None:
+    path.mkdir()
+    for segment in segments:
+        for picture in sorted(segment.path.iterdir()):
+            picture.rename(path / picture.name)
+
+
+def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: Encoding, path: Path) -> None:
+    options = dict(encoding.container_options)
+    if encoding.container in ("mp4", "mov"):
+        # The file's own clock, in which it says when the picture begins; milliseconds would round that.
+        options["movie_timescale"] = str(clip.time_base.denominator)
+    with av.open(str(path), "w", format=encoding.container, options=options) as container:
+        with av.open(str(segments[0].path)) as first:
+            template = first.streams.video[0]
+            picture = container.add_stream_from_template(template)
+            # The template resets the tag, and ProRes 4444 would call itself 422 HQ.
+            picture.codec_context.codec_tag = template.codec_context.codec_tag
+            if "alpha_mode" in template.metadata:  # without it Chromium shows the picture opaque
+                picture.metadata["alpha_mode"] = template.metadata["alpha_mode"]
+        picture.time_base = clip.time_base
+        if _is_variable(clip):
+            picture.codec_context.framerate = Fraction(0, 1)  # else Matroska declares a default duration
+        if clip.language:
+            picture.metadata["language"] = clip.language
+        _describe(container, clip)
+        with open_source(clip.path) as source:
+            sound = [_SoundTrack(container, source, track, encoding) for track in clip.audio] if encoding.audio else []
+            packets = [_picture_packets(segments, clip, picture), _sound_packets(source, sound, clip)]
+            for _, _, packet in heapq.merge(*packets):
+                container.mux(packet)
+
+
+def _is_variable(clip: ClipInfo) -> bool:
+    steps = np.diff(clip.pts) * float(clip.time_base) * float(clip.rate)
+    return bool(len(steps)) and bool(np.abs(steps - 1).max() > 0.1)
+
+
+def _describe(container: av.container.OutputContainer, clip: ClipInfo) -> None:
+    technical = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "alpha_mode"}
+    for key, value in clip.metadata.items():
+        if key.lower() not in technical:
+            container.metadata[key] = value
+    if clip.timecode:
+        container.metadata["timecode"] = clip.timecode
+
+
+# Sorted by (seconds, rank of the stream): equal times keep the picture first.
+_Packet: TypeAlias = "av.Packet[VideoStream] | av.Packet[AudioStream]"
+_Timed: TypeAlias = tuple[Fraction, int, _Packet]
+
+
+def _picture_packets(segments: Sequence[EncodedSegment], clip: ClipInfo, stream: VideoStream) -> Iterator[_Timed]:
+    """All segments' packets in decoding order, with the source's times and dts rebuilt for the whole stream.
+
+    Rebuilt, because with B-frames and variable times the dts that the segments bring run backwards at the seams.
+    """
+    shift = round(clip.clock_start / clip.time_base)
+    places = [place for segment in segments for place in _places_of_packets(segment)]
+    shown = np.concatenate([clip.pts[list(segment.written)] for segment in segments if segment.written]) - shift
+    ends = np.append(shown[1:], shown[-1] + _last_duration(clip, segments))
+    order = np.array(_absolute(places, segments))
+    delay = int((shown - shown[order]).max())
+    number = 0
+    for segment in segments:
+        with av.open(str(segment.path)) as container:
+            for packet in container.demux(container.streams.video[0]):
+                if packet.size == 0:  # not "dts is None": Matroska has frames without one
+                    continue
+                packet.stream = stream
+                packet.time_base = clip.time_base
+                packet.pts = int(shown[order[number]])
+                packet.dts = int(shown[number]) - delay
+                packet.duration = int(ends[order[number]]) - packet.pts
+                yield packet.dts * clip.time_base, 0, packet
+                number += 1
+
+
+def _last_duration(clip: ClipInfo, segments: Sequence[EncodedSegment]) -> int:
+    last = max(segment.written[-1] for segment in segments if segment.written)
+    return clip.last_duration if last == clip.frames - 1 else int(clip.pts[last + 1] - clip.pts[last])
+
+
+def _places_of_packets(segment: EncodedSegment) -> NDArray[np.int64]:
+    """For each packet in decoding order, which of the segment's frames it shows."""
+    with av.open(str(segment.path)) as container:
+        packets = container.demux(container.streams.video[0])
+        times = np.array([packet.pts for packet in packets if packet.size], np.int64)
+    if len(times) != len(segment.written):
+        raise EncodeError(f"{segment.path} holds {len(times)} frames where {len(segment.written)} were written")
+    return np.argsort(np.argsort(times))
+
+
+def _absolute(places: Iterable[np.int64], segments: Sequence[EncodedSegment]) -> list[int]:
+    starts = np.repeat(
+        np.cumsum([0, *(len(segment.written) for segment in segments[:-1])]),
+        [len(segment.written) for segment in segments],
+    )
+    return [int(place + start) for place, start in zip(places, starts, strict=True)]
+
+
+class _SoundTrack:
+    """One audio stream on its way to the output: copied where the container takes its codec, else transcoded."""
+
+    def __init__(
+        self,
+        container: av.container.OutputContainer,
+        source: av.container.InputContainer,
+        track: AudioTrack,
+        encoding: Encoding,
+    ) -> None:
+        stream = source.streams[track.stream]
+        assert isinstance(stream, AudioStream)
+        self.source = stream
+        self.copied = stream.codec_context.codec.canonical_name in encoding.audio
+        if self.copied:
+            self.output = container.add_stream_from_template(stream)
+        else:
+            assert encoding.audio_codec is not None
+            rate = 48_000 if encoding.audio_codec == "libopus" else track.sample_rate
+            added = container.add_stream(encoding.audio_codec, rate=rate)
+            assert isinstance(added, AudioStream)
+            self.output = added
+            self.output.codec_context.layout = _LAYOUTS.get(track.channels, "stereo")
+            if encoding.audio_codec in _BIT_RATES:
+                self.output.codec_context.bit_rate = _BIT_RATES[encoding.audio_codec] * track.channels
+        if track.language:
+            self.output.metadata["language"] = track.language
+
+    def packets(self, packet: av.Packet[AudioStream]) -> Iterator[av.Packet[AudioStream]]:
+        """What one packet of the source becomes; an empty packet flushes."""
+        if self.copied:
+            if packet.size:
+                packet.stream = self.output
+                yield packet
+            return
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            return  # damaged sound leaves a gap of its own length, times go on
+        for frame in frames:
+            assert isinstance(frame, AudioFrame)
+            yield from self.output.encode(frame)
+        if packet.size == 0:
+            yield from self.output.encode(None)
+
+
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+_BIT_RATES = {"libopus": 80_000, "aac": 96_000}
+"""Bits a second for each channel."""
+
+
+def _sound_packets(
+    source: av.container.InputContainer, tracks: Sequence[_SoundTrack], clip: ClipInfo
+) -> Iterator[_Timed]:
+    if not tracks:
+        return
+    by_stream = {track.source.index: track for track in tracks}
+    last = Fraction(-(2**31))
+    packets = source.demux([track.source for track in tracks])
+    while True:
+        try:
+            incoming = next(packets)
+        except StopIteration:
+            return
+        except av.error.FFmpegError:
+            break  # the clip was cut off: what came before is kept
+        for packet in by_stream[incoming.stream.index].packets(cast("av.Packet[AudioStream]", incoming)):
+            _shift(packet, clip.clock_start)
+            time = packet.dts if packet.dts is not None else packet.pts
+            if time is not None and packet.time_base:
+                last = max(last, time * packet.time_base)
+            yield last, 1, packet
+    for track in tracks:
+        if not track.copied:
+            yield from ((last, 1, packet) for packet in track.output.encode(None))
+
+
+def _shift(packet: _Packet, clock_start: Fraction) -> None:
+    if not clock_start or not packet.time_base:
+        return
+    ticks = round(clock_start / packet.time_base)
+    packet.pts = None if packet.pts is None else packet.pts - ticks
+    packet.dts = None if packet.dts is None else packet.dts - ticks

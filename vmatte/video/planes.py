@@ -1,0 +1,17 @@
+"""The planes of a PyAV frame as numpy arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+
+def plane_views(frame: VideoFrame) -> list[NDArray[np.generic]]:
+    """The visible codes (height, width) of each plane of a planar frame, in place: uint8, or uint16 above 8 bits."""
+    dtype = np.dtype("u1") if frame.format.components[0].bits <= 8 else np.dtype("<u2")
+    views = []
+    for plane in frame.planes:
+        rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
+        views.append(rows[:, : plane.width])
+    return views

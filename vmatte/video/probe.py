@@ -1,0 +1,288 @@
+"""What is in a clip: streams, colour, orientation, and the time of every frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.sidedata.sidedata import SideData
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from vmatte.clip import (
+    BT601,
+    BT709,
+    BT2020_PRIMARIES,
+    HDR_TRANSFERS,
+    RGB_MATRIX,
+    UNSPECIFIED,
+    AudioTrack,
+    ClipInfo,
+    Coding,
+    ColorTags,
+    Orientation,
+)
+from vmatte.errors import SourceError
+
+HD_WIDTH, HD_HEIGHT = 1280, 720
+
+
+def probe(path: str | Path) -> ClipInfo:
+    """Read a clip's facts. Every packet is looked at, one frame is decoded.
+
+    Raises SourceError when the file is missing, is not a video, or holds no frame that can be decoded.
+    """
+    path = Path(path)
+    with open_source(path) as container:
+        if not container.streams.video:
+            kind = "holds only audio" if container.streams.audio else "holds no video"
+            raise SourceError(f"{path} {kind}; give a video")
+        stream = _picture_stream(container)
+        first = _first_frame(path, container, stream)
+        index = _index_of(path, stream)
+        orientation = _orientation(first)
+        sample_aspect = stream.sample_aspect_ratio or Fraction(1)
+        width, height = _upright_size(first, sample_aspect, orientation)
+        time_base = stream.time_base or Fraction(1, 1000)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        if index.counted:
+            time_base = 1 / Fraction(rate)
+        return ClipInfo(
+            path=path,
+            stream=stream.index,
+            codec=stream.codec_context.name,
+            width=width,
+            height=height,
+            time_base=time_base,
+            pts=index.pts,
+            key_pts=index.key_pts,
+            last_duration=1 if index.counted else _last_duration(index, time_base, rate),
+            promised_frames=max(len(index.pts), _promised(container, stream, index, time_base, rate)),
+            counted=index.counted,
+            clock_start=_clock_start(container, counted=index.counted),
+            rate=Fraction(rate),
+            pixel_format=first.format.name,
+            coding=_coding(first, stream),
+            orientation=orientation,
+            sample_aspect=sample_aspect,
+            interlaced=bool(first.interlaced_frame),
+            audio=tuple(
+                AudioTrack(
+                    stream=audio.index,
+                    codec=audio.codec_context.name,
+                    sample_rate=audio.codec_context.sample_rate,
+                    channels=audio.codec_context.channels,
+                    language=audio.metadata.get("language"),
+                )
+                for audio in container.streams.audio
+                if audio.codec_context is not None and audio.codec_context.sample_rate
+            ),
+            timecode=_timecode(container),
+            metadata=dict(container.metadata),
+            language=stream.metadata.get("language"),
+        )
+
+
+def open_source(path: Path) -> av.container.InputContainer:
+    """Open a file for reading; SourceError when it cannot be."""
+    if not path.exists():
+        raise SourceError(f"{path} does not exist")
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder; give a video file")
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty")
+    try:
+        return av.open(str(path), metadata_errors="ignore")
+    except PermissionError as error:
+        raise SourceError(f"{path} may not be read: permission denied") from error
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = "it is no video, or it was cut off before its index was written"
+        raise SourceError(f"{path} cannot be opened: {reason}") from error
+
+
+def decoder_of(stream: VideoStream) -> av.VideoCodecContext:
+    """The stream's decoder, set to decode frames in parallel off the calling thread."""
+    context = stream.codec_context
+    context.thread_type = "FRAME"
+    return context
+
+
+def _picture_stream(container: av.container.InputContainer) -> VideoStream:
+    """The first stream that is not a cover picture."""
+    streams = container.streams.video
+    moving = [stream for stream in streams if not stream.disposition & av.stream.Disposition.attached_pic]
+    return (moving or list(streams))[0]
+
+
+def _first_frame(path: Path, container: av.container.InputContainer, stream: VideoStream) -> VideoFrame:
+    try:
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    assert isinstance(frame, VideoFrame)
+                    return frame
+            except av.error.FFmpegError:
+                continue
+    except av.error.FFmpegError:
+        pass
+    raise SourceError(f"{path} has a video stream ({stream.codec_context.name}), but no frame of it can be decoded")
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    pts: NDArray[np.int64]
+    key_pts: NDArray[np.int64]
+    counted: bool
+    end: int | None
+    """Where the last frame ends, if its packet says so."""
+
+
+def _index_of(path: Path, stream: VideoStream) -> _Index:
+    """Times of all frames, from the packets alone: reading them costs next to nothing beside decoding."""
+    times: list[int] = []
+    keys: list[int] = []
+    packets, end = 0, None
+    with open_source(path) as container:
+        try:
+            for packet in container.demux(container.streams[stream.index]):
+                if packet.size == 0 or packet.is_discard or _is_hidden(packet, stream.codec_context.name):
+                    continue
+                packets += 1
+                if packet.pts is None:
+                    continue
+                times.append(packet.pts)
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+                if packet.duration:
+                    end = max(end or 0, packet.pts + packet.duration)
+        except av.error.FFmpegError:
+            pass  # the file was cut off; what is missing shows against what the container promises
+    if len(times) != packets or len(set(times)) != packets:
+        pts = np.arange(packets, dtype=np.int64)
+        return _Index(pts, pts[:1], counted=True, end=None)
+    return _Index(np.array(sorted(times), np.int64), np.array(sorted(keys), np.int64), counted=False, end=end)
+
+
+def _is_hidden(packet: av.Packet[av.stream.Stream], codec: str) -> bool:
+    """VP8 stores reference frames that are never shown as packets of their own; bit 4 of the first byte says so."""
+    return codec == "vp8" and not bytes(packet)[0] >> 4 & 1
+
+
+def _last_duration(index: _Index, time_base: Fraction, rate: Fraction) -> int:
+    if index.end is not None and index.end > index.pts[-1]:
+        return int(index.end - index.pts[-1])
+    return max(1, round(1 / (rate * time_base)))
+
+
+def _promised(
+    container: av.container.InputContainer, stream: VideoStream, index: _Index, time_base: Fraction, rate: Fraction
+) -> int:
+    """Frames that the container says it has; 0 when it says nothing.
+
+    mp4, mov and avi count them. Matroska knows durations, which say the same as long as the rate is constant; they
+    are asked only when the file is shorter than its own header says.
+    """
+    if stream.frames:
+        return int(stream.frames)
+    if index.counted or not container.duration or not _matroska_is_cut_off(Path(container.name)):
+        return 0
+    steps = np.diff(index.pts) * float(time_base) * float(rate)
+    if len(steps) == 0 or np.median(np.abs(steps - 1)) > 0.1:
+        return 0
+    until = _clock_time(stream.metadata.get("DURATION"))
+    if until is None:
+        until = Fraction(container.duration + (container.start_time or 0), av.time_base)
+    return round((until - int(index.pts[0]) * time_base) * rate)
+
+
+def _matroska_is_cut_off(path: Path) -> bool:
+    """Whether a Matroska or WebM file ends before the end of its Segment element (RFC 8794, RFC 9559)."""
+    with path.open("rb") as file:
+        if file.read(4) != b"\x1a\x45\xdf\xa3":
+            return False
+        file.seek(_ebml_size(file) or 0, 1)
+        if file.read(4) != b"\x18\x53\x80\x67":
+            return False
+        size = _ebml_size(file)
+        return size is not None and file.tell() + size > path.stat().st_size
+
+
+def _ebml_size(file: BinaryIO) -> int | None:
+    """The variable-length integer at the file's position; None where it says "unknown", as live streams do."""
+    first = file.read(1)
+    length = 9 - first[0].bit_length() if first else 0
+    value = int.from_bytes(first + file.read(length - 1)) & ~(1 << 7 * length)
+    return None if value == (1 << 7 * length) - 1 else value
+
+
+def _clock_time(text: str | None) -> Fraction | None:
+    """Seconds of a Matroska tag such as 00:00:31.032000000."""
+    if text is None:
+        return None
+    hours, minutes, seconds = text.split(":")
+    return Fraction(int(hours) * 3600 + int(minutes) * 60) + Fraction(seconds)
+
+
+def _coding(frame: VideoFrame, stream: VideoStream) -> Coding:
+    """What the codes mean; untagged HD is BT.709, untagged SD is BT.601."""
+    bits = frame.format.components[0].bits
+    full_range = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
+    primaries = _known(int(frame.color_primaries), stream.codec_context.color_primaries)
+    transfer = _known(int(frame.color_trc), stream.codec_context.color_trc)
+    matrix = _known(int(frame.colorspace), stream.codec_context.colorspace)
+    if frame.format.is_rgb or frame.format.name == "pal8":
+        return Coding(ColorTags(RGB_MATRIX, primaries, transfer, full_range=True), max(bits, 8))
+    if matrix in (UNSPECIFIED, RGB_MATRIX):
+        wide = primaries == BT2020_PRIMARIES or transfer in HDR_TRANSFERS
+        is_hd = frame.width >= HD_WIDTH or frame.height >= HD_HEIGHT
+        matrix = 9 if wide else (BT709 if is_hd else BT601).matrix
+    return Coding(ColorTags(matrix, primaries, transfer, full_range), max(bits, 8))
+
+
+def _known(of_frame: int, of_stream: int) -> int:
+    tag = of_frame if of_frame not in (0, UNSPECIFIED) else int(of_stream)
+    return tag or UNSPECIFIED
+
+
+def _orientation(frame: VideoFrame) -> Orientation:
+    """From the display matrix itself: the angle alone cannot tell a mirrored picture from a turned one."""
+    side = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(side, SideData):
+        return Orientation()
+    a, b, _, c, d, *_ = np.frombuffer(bytes(side), "<i4")
+    if abs(int(a)) + abs(int(d)) >= abs(int(b)) + abs(int(c)):
+        return Orientation(transpose=False, flip_x=bool(a < 0), flip_y=bool(d < 0))
+    return Orientation(transpose=True, flip_x=bool(c < 0), flip_y=bool(b < 0))
+
+
+def _upright_size(frame: VideoFrame, sample_aspect: Fraction, orientation: Orientation) -> tuple[int, int]:
+    """(width, height); the side that is too short is widened, so that nothing is lost."""
+    width, height = square_size(frame.width, frame.height, sample_aspect)
+    return (height, width) if orientation.transpose else (width, height)
+
+
+def square_size(width: int, height: int, sample_aspect: Fraction) -> tuple[int, int]:
+    """(width, height) with square pixels of a picture whose pixels are `sample_aspect` wide.
+
+    Less than half a per cent is a rounding of whoever scaled it, not worth a resampling.
+    """
+    if abs(sample_aspect - 1) < Fraction(1, 200):
+        return width, height
+    if sample_aspect > 1:
+        return round(width * sample_aspect), height
+    return width, round(height / sample_aspect)
+
+
+def _clock_start(container: av.container.InputContainer, *, counted: bool) -> Fraction:
+    running = container.format.name in ("mpegts", "mpeg") and not counted
+    return Fraction(container.start_time or 0, av.time_base) if running else Fraction(0)
+
+
+def _timecode(container: av.container.InputContainer) -> str | None:
+    places = [container.metadata, *(stream.metadata for stream in container.streams)]
+    return next((place["timecode"] for place in places if "timecode" in place), None)
