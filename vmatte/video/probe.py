@@ -64,7 +64,7 @@ def probe(path: str | Path) -> ClipInfo:
             last_duration=1 if index.counted else _last_duration(index, time_base, rate),
             promised_frames=max(len(index.pts), _promised(container, stream, index, time_base, rate)),
             counted=index.counted,
-            clock_start=_clock_start(container, counted=index.counted),
+            clock_start=_clock_start(container, time_base, counted=index.counted),
             rate=Fraction(rate),
             pixel_format=first.format.name,
             coding=_coding(first, stream),
@@ -278,9 +278,11 @@ def square_size(width: int, height: int, sample_aspect: Fraction) -> tuple[int, 
     return width, round(height / sample_aspect)
 
 
-def _clock_start(container: av.container.InputContainer, *, counted: bool) -> Fraction:
-    running = container.format.name in ("mpegts", "mpeg") and not counted
-    return Fraction(container.start_time or 0, av.time_base) if running else Fraction(0)
+def _clock_start(container: av.container.InputContainer, time_base: Fraction, *, counted: bool) -> Fraction:
+    if counted or container.format.name not in ("mpegts", "mpeg"):
+        return Fraction(0)
+    start = Fraction(container.start_time or 0, av.time_base)
+    return round(start / time_base) * time_base
 
 
 def _timecode(container: av.container.InputContainer) -> str | None:

@@ -1,0 +1,172 @@
+"""What every stage owes: the batch size does not matter, empty and one-frame streams work, leaving early closes all."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vmatte.clip import BT601, BT709, Coding
+from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch
+from vmatte.imaging.color import rgb_to_ycbcr
+from vmatte.models.catalogue import MODELS, load_model
+from vmatte.models.contract import InputSize, ModelSpec
+from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.matte import matte
+from vmatte.stages.upload import upload
+from vmatte.stopwatch import Stopwatch
+
+HEIGHT, WIDTH, FRAMES = 24, 32, 7
+BT709_8 = Coding(BT709, 8)
+
+
+class MeanOfGreen:
+    """A network whose answer depends on each frame alone, and which notes the shapes that it is given."""
+
+    def __init__(self) -> None:
+        self.spec = ModelSpec(
+            name="test",
+            purpose="",
+            architecture="modnet",
+            input_size=InputSize("short_side", 16, multiple=8),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            licence=MODELS["modnet"].licence,
+            weights=None,
+        )
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def predict(self, rgb: Tensor) -> Tensor:
+        self.shapes.add(tuple(rgb.shape))
+        return (rgb[:, 1:2] * 0.5 + 0.5).clamp(0, 1)
+
+
+def decoded(frames: range, batch: int) -> Iterator[DecodedFrames]:
+    for start in range(frames.start, frames.stop, batch):
+        index = range(start, min(start + batch, frames.stop))
+        planes = [
+            np.random.default_rng(number).integers(16, 236, (3, HEIGHT, WIDTH), dtype=np.uint8) for number in index
+        ]
+        luma, chroma = np.stack([plane[:1] for plane in planes]), np.stack([plane[1:, ::2, ::2] for plane in planes])
+        yield DecodedFrames(index, luma, np.ascontiguousarray(chroma), BT709_8)
+
+
+def plate(_: MatteBatch) -> tuple[Tensor, Tensor]:
+    return torch.full((1, 1, HEIGHT, WIDTH), 80.0), torch.full((1, 2, HEIGHT // 2, WIDTH // 2), 120.0)
+
+
+def matted(frames: Iterable[FrameBatch], batch: int) -> Iterator[MatteBatch]:
+    return matte(frames, MeanOfGreen(), batch, Stopwatch())
+
+
+def composited(frames: range, batch: int) -> Iterator[LayerBatch]:
+    return compose(matted(upload(decoded(frames, batch), BT709_8), batch), plate)
+
+
+def cut(frames: range, batch: int) -> Iterator[LayerBatch]:
+    return cut_out(matted(upload(decoded(frames, batch), BT709_8), batch), alpha_bits=10)
+
+
+def whole(layers: Iterable[LayerBatch]) -> list[tuple[int, bytes]]:
+    """(number, bytes of all planes) of each frame."""
+    frames = []
+    for layer in layers:
+        for t, number in enumerate(layer.index):
+            planes = [layer.luma[t], layer.chroma[t]] + ([] if layer.alpha is None else [layer.alpha[t]])
+            frames.append((number, b"".join(plane.numpy().tobytes() for plane in planes)))
+    return frames
+
+
+@pytest.mark.parametrize("chain", [composited, cut])
+@pytest.mark.parametrize("batch", [2, 3, 7, 20])
+def test_the_batch_size_does_not_matter(chain: Callable[[range, int], Iterator[LayerBatch]], batch: int) -> None:
+    assert whole(chain(range(FRAMES), batch)) == whole(chain(range(FRAMES), 1))
+
+
+@pytest.mark.parametrize("chain", [composited, cut])
+@pytest.mark.parametrize("length", [1, 3, 4])
+def test_segments_join_without_a_seam(chain: Callable[[range, int], Iterator[LayerBatch]], length: int) -> None:
+    parts = [range(start, min(start + length, FRAMES)) for start in range(0, FRAMES, length)]
+    assert [frame for part in parts for frame in whole(chain(part, 2))] == whole(chain(range(FRAMES), 2))
+
+
+@pytest.mark.parametrize("chain", [composited, cut])
+def test_empty_and_one_frame_streams_work(chain: Callable[[range, int], Iterator[LayerBatch]]) -> None:
+    assert whole(chain(range(0), 4)) == []
+    assert [number for number, _ in whole(chain(range(5, 6), 4))] == [5]
+
+
+@pytest.mark.parametrize("chain", ["compose", "cut_out"])
+def test_leaving_early_closes_the_source(chain: str) -> None:
+    closed = []
+
+    def source() -> Iterator[DecodedFrames]:
+        try:
+            yield from decoded(range(FRAMES), 1)
+        finally:
+            closed.append(True)
+
+    mattes = matted(upload(source(), BT709_8), 1)
+    layers = compose(mattes, plate) if chain == "compose" else cut_out(mattes, 8)
+    next(layers)
+    layers.close()  # type: ignore[attr-defined]
+    del mattes
+    assert closed == [True]
+
+
+def test_a_short_last_batch_is_filled_up_so_that_the_network_sees_one_shape() -> None:
+    network = MeanOfGreen()
+    list(matte(upload(decoded(range(FRAMES), 4), BT709_8), network, 4, Stopwatch()))
+    assert network.shapes == {(4, 3, 16, 24)}
+
+
+def test_the_network_sees_normalised_rgb_of_the_frame() -> None:
+    rgb = torch.tensor([0.9, 0.3, 0.1]).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH)
+    luma, chroma = rgb_to_ycbcr(rgb, BT709_8, (HEIGHT // 2, WIDTH // 2))
+    frames = FrameBatch(range(1), luma.round().to(torch.uint8), chroma.round().to(torch.uint8), BT709_8)
+    seen: list[Tensor] = []
+
+    class Looking(MeanOfGreen):
+        def predict(self, rgb: Tensor) -> Tensor:
+            seen.append(rgb)
+            return super().predict(rgb)
+
+    (matte_batch,) = matte([frames], Looking(), 1, Stopwatch())
+    expected = torch.tensor([0.8, -0.4, -0.8]).view(1, 3, 1, 1).expand(1, 3, 16, 24)
+    torch.testing.assert_close(seen[0], expected, atol=0.015, rtol=0)
+    assert float(matte_batch.alpha.mean()) == pytest.approx(0.3, abs=0.01)
+
+
+def test_luma_key_is_bt709_luma() -> None:
+    rgb = torch.rand(2, 3, 5, 6, generator=torch.Generator().manual_seed(1))
+    expected = 0.2126 * rgb[:, :1] + 0.7152 * rgb[:, 1:2] + 0.0722 * rgb[:, 2:]
+    torch.testing.assert_close(load_model("luma-key").predict(rgb), expected)
+
+
+def test_frames_of_another_matrix_are_recoded_to_ten_bits() -> None:
+    grey = DecodedFrames(
+        range(1), np.full((1, 1, 2, 2), 126, np.uint8), np.full((1, 2, 1, 1), 128, np.uint8), Coding(BT601, 8)
+    )
+    (frames,) = upload([grey], Coding(BT709, 10))
+    assert frames.luma.dtype == torch.uint16
+    assert frames.luma.to(torch.int32).unique().tolist() == [504]
+    assert frames.chroma.to(torch.int32).unique().tolist() == [512]
+
+
+def test_a_cutout_has_the_sources_own_colour_and_the_mattes_alpha() -> None:
+    (frames,) = upload(decoded(range(1), 1), BT709_8)
+    alpha = torch.linspace(0, 1, HEIGHT * WIDTH).view(1, 1, HEIGHT, WIDTH)
+    (layer,) = cut_out([MatteBatch(frames, alpha)], alpha_bits=8)
+    assert layer.alpha is not None
+    assert torch.equal(layer.alpha.float(), (alpha * 255).round())
+    assert torch.equal(layer.luma, frames.luma)
+    assert torch.equal(layer.chroma, frames.chroma)
+
+
+@pytest.mark.parametrize(
+    ("luma", "chroma"), [((1, 2, 4, 4), (1, 2, 2, 2)), ((1, 1, 4, 4), (1, 1, 2, 2)), ((2, 1, 4, 4), (2, 2, 2, 2))]
+)
+def test_planes_of_the_wrong_shape_are_refused(luma: tuple[int, ...], chroma: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="frames need luma"):
+        FrameBatch(range(1), torch.zeros(luma), torch.zeros(chroma), BT709_8)

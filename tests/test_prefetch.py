@@ -1,0 +1,89 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from vmatte.prefetch import prefetch
+
+
+def workers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "vmatte-prefetch"]
+
+
+def test_items_come_in_order_through_two_threads() -> None:
+    assert list(prefetch(prefetch(range(1000), 3), 2)) == list(range(1000))
+    assert not workers()
+
+
+def test_an_empty_stream_stays_empty() -> None:
+    assert list(prefetch(iter([]), 1)) == []
+
+
+def test_no_more_than_depth_items_wait() -> None:
+    made = 0
+
+    def count() -> Iterator[int]:
+        nonlocal made
+        for number in range(100):
+            made += 1
+            yield number
+
+    stream = prefetch(count(), 3)
+    assert next(stream) == 0
+    deadline = time.monotonic() + 2
+    while made < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    # One is with the consumer, three wait, one is in the worker's hand.
+    assert made == 5
+    stream.close()
+
+
+def test_nothing_runs_before_the_first_item_is_asked_for() -> None:
+    started = threading.Event()
+
+    def source() -> Iterator[int]:
+        started.set()
+        yield 1
+
+    stream = prefetch(source(), 1)
+    assert not started.wait(0.1)
+    assert next(stream) == 1
+    assert started.is_set()
+
+
+def test_an_error_reaches_the_consumer_through_two_threads() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise KeyError("frame 2")
+
+    stream = prefetch(prefetch(failing(), 1), 1)
+    assert next(stream) == 1
+    with pytest.raises(KeyError, match="frame 2"):
+        next(stream)
+    assert not workers()
+
+
+def test_leaving_early_closes_upstream_and_ends_all_threads() -> None:
+    closed_on: list[str] = []
+
+    def endless() -> Iterator[int]:
+        try:
+            number = 0
+            while True:
+                yield number
+                number += 1
+        finally:
+            closed_on.append(threading.current_thread().name)
+
+    stream = prefetch(prefetch(endless(), 2), 2)
+    assert next(stream) == 0
+    stream.close()
+    assert closed_on == ["vmatte-prefetch"]
+    assert not workers()
+
+
+def test_room_for_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        next(prefetch(range(3), 0))
