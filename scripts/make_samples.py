@@ -2,7 +2,8 @@
 
 Only the portrait is found, all else is drawn and sung here, always alike: the seed is fixed.
 
-    python scripts/make_samples.py --modnet modnet.onnx --out samples
+    pip install -c constraints.txt ".[samples]"
+    python scripts/make_samples.py --out samples
 """
 
 import argparse
@@ -16,12 +17,14 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import onnxruntime
+import torch
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.data import astronaut
+
+import vmatte
 
 Array = NDArray[Any]
 
@@ -71,11 +74,11 @@ class Pose:
 
 
 # Portrait
-def cut_out(portrait: Array, modnet: Path) -> tuple[Array, Array]:
+def cut_out(portrait: Array) -> tuple[Array, Array]:
     """The portrait's straight foreground (H, W, 3) and alpha (H, W, 1), both in [0, 1]. Sides are multiples of 32."""
     image = portrait.astype(np.float32) / 255
-    session = onnxruntime.InferenceSession(modnet, providers=["CPUExecutionProvider"])
-    alpha = session.run(None, {"input": (image * 2 - 1).transpose(2, 0, 1)[None]})[0][0, 0]
+    modnet = vmatte.load_model("modnet")
+    alpha = modnet.predict(torch.from_numpy((image * 2 - 1).transpose(2, 0, 1))[None])[0, 0].numpy()
 
     # A portrait is one solid piece: drop the other blobs, and fill what its outline encloses.
     outlines, _ = cv2.findContours((alpha > 0.3).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -295,9 +298,9 @@ def photograph_person(person: Array, follows_head: Array, pose: Pose) -> Array:
     return np.clip(seen, 0, 1)
 
 
-def shoot(poses: list[Pose], modnet: Path, rng: Generator) -> Iterator[Array]:
+def shoot(poses: list[Pose], rng: Generator) -> Iterator[Array]:
     """The clip's frames, (HEIGHT, WIDTH, 3) uint8."""
-    foreground, alpha = cut_out(cv2.resize(astronaut(), None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4), modnet)
+    foreground, alpha = cut_out(cv2.resize(astronaut(), None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4))
     person = np.concatenate([lit_by_room(foreground) * alpha, alpha], axis=2)
     follows_head, (room, passer) = head_weight(alpha.shape[:2]), draw_room(rng)
     for pose in poses:
@@ -368,14 +371,13 @@ def draw_studio(rng: Generator) -> Array:
 def main() -> None:
     """Write both samples."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--modnet", type=Path, required=True, help="MODNet's weights, ONNX")
     parser.add_argument("--out", type=Path, default=Path("samples"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     Image.fromarray(draw_studio(default_rng(SEED))).save(options.out / "studio.png", optimize=True)
     rng = default_rng(SEED)
     sound, opening, rounding = speak(rng)
-    encode(options.out / "avatar.mp4", shoot(perform(opening, rounding, rng), options.modnet, rng), sound)
+    encode(options.out / "avatar.mp4", shoot(perform(opening, rounding, rng), rng), sound)
 
 
 if __name__ == "__main__":
