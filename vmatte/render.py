@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vmatte.clip import ClipInfo
+from vmatte.clip import HDR_TRANSFERS, ClipInfo
 from vmatte.errors import SourceError
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import ycbcr_to_rgb
@@ -96,6 +96,8 @@ def render(
     clip = _check(job, runtime)
     model = load_model(job.model, job.weights, on_weights)
     logger.info("model %s on the CPU (%s)", job.model, _terms(job.model))
+    if clip.delivery.color.transfer in HDR_TRANSFERS:
+        logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", job.clip)
     stopwatch = Stopwatch()
     with work_folder(job.output) as folder, _one_thread_for_torch():
         segments: list[EncodedSegment] = []

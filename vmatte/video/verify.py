@@ -57,10 +57,10 @@ def _verify_file(
     alpha: bool,
 ) -> None:
     stream = container.streams.video[0]
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    if len(packets) != len(pts):
-        raise EncodeError(f"{path} holds {len(packets)} frames, {len(pts)} were written")
-    _verify_times(path, packets, stream, clip, encoding, pts)
+    times = [packet.pts or 0 for packet in container.demux(stream) if packet.size]
+    if len(times) != len(pts):
+        raise EncodeError(f"{path} holds {len(times)} frames, {len(pts)} were written")
+    _verify_times(path, times, stream, clip, encoding, pts)
     container.seek(0)
     _verify_picture(path, stream, encoding, clip.delivery, alpha=alpha)
     sounding = len(clip.audio) if encoding.audio else 0
@@ -74,7 +74,7 @@ def _verify_file(
 
 def _verify_times(
     path: Path,
-    packets: list[av.Packet[VideoStream]],
+    times: list[int],
     stream: VideoStream,
     clip: ClipInfo,
     encoding: Encoding,
@@ -82,7 +82,7 @@ def _verify_times(
 ) -> None:
     """Times as the source's, to the tick of the container; only Matroska may move all of them at once."""
     assert stream.time_base is not None
-    found = sorted((packet.pts or 0) * stream.time_base for packet in packets)
+    found = sorted(time * stream.time_base for time in times)
     wanted = [int(time) * clip.time_base - clip.clock_start for time in pts]
     tick = _WEBM_TICK if encoding.container == "webm" else Fraction(0)
     shift = found[0] - wanted[0] if encoding.container == "webm" else Fraction(0)
