@@ -6,16 +6,27 @@ between two rows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import EllipsisType
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vmatte.clip import RGB_MATRIX, Coding, ColorTags
 
+Rows = tuple[EllipsisType, slice, slice]
+
 _KR_KB = {1: (0.2126, 0.0722), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 _KR_KB_601 = (0.299, 0.114)
-ROWS_PER_STRIP = 64
-"""Full-size maths goes strip by strip: the intermediate values stay in the processor's cache, at half the cost."""
+_ROWS_PER_STRIP = 64
+
+
+def strips(planes: Tensor) -> Iterator[Rows]:
+    """Index of 64 rows of (T, C, H, W) after the other, for full-size maths: what lies between two steps of it then
+    stays in the processor's cache, at half the cost."""
+    for top in range(0, planes.shape[-2], _ROWS_PER_STRIP):
+        yield (..., slice(top, top + _ROWS_PER_STRIP), slice(None))
 
 
 def luma_weights(color: ColorTags) -> tuple[float, float, float]:
@@ -24,9 +35,9 @@ def luma_weights(color: ColorTags) -> tuple[float, float, float]:
     return kr, 1 - kr - kb, kb
 
 
-def black(coding: Coding) -> tuple[float, float]:
+def black(coding: Coding) -> tuple[int, int]:
     """The codes of luma and chroma for black."""
-    return (0.0 if coding.color.full_range else 16.0 * 2 ** (coding.bits - 8)), float(2 ** (coding.bits - 1))
+    return (0 if coding.color.full_range else 16 << (coding.bits - 8)), 1 << (coding.bits - 1)
 
 
 def _spans(coding: Coding) -> tuple[float, float]:
@@ -47,7 +58,7 @@ def _to_codes(coding: Coding) -> tuple[Tensor, Tensor]:
     cr = (torch.tensor([1.0, 0, 0]) - luma) / (2 * (1 - red))
     zero_y, zero_c = black(coding)
     matrix = torch.stack([luma * y_span, cb * c_span, cr * c_span])
-    return matrix.to(torch.float32), torch.tensor([[zero_y], [zero_c], [zero_c]])
+    return matrix.to(torch.float32), torch.tensor([[zero_y], [zero_c], [zero_c]], dtype=torch.float32)
 
 
 def _affine(planes: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
@@ -59,8 +70,9 @@ def _affine(planes: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
 
 def ycbcr_to_rgb(luma: Tensor, chroma: Tensor, coding: Coding) -> Tensor:
     """R'G'B' (T, 3, H, W) float32 in [0, 1] of codes: luma (T, 1, H, W), chroma (T, 2, h, w) full or half size."""
-    size = luma.shape[-2:]
-    planes = torch.cat([luma.to(torch.float32), upsample_chroma(chroma.to(torch.float32), size)], dim=1)
+    if chroma.shape[-2:] != luma.shape[-2:]:
+        chroma = upsample_chroma(chroma.to(torch.float32), luma.shape[-2:])
+    planes = torch.cat([luma.to(chroma.dtype), chroma], dim=1)
     matrix, offset = _to_codes(coding)
     inverse = torch.linalg.inv(matrix.to(torch.float64))
     shift = -(inverse @ offset.to(torch.float64))
@@ -77,8 +89,13 @@ def recode(luma: Tensor, chroma: Tensor, source: Coding, target: Coding) -> tupl
     """The same picture in another coding: rounded codes, chroma at the size it has."""
     rgb = ycbcr_to_rgb(luma, chroma, source)
     luma, chroma = rgb_to_ycbcr(rgb, target, (int(chroma.shape[2]), int(chroma.shape[3])))
-    dtype = torch.uint8 if target.bits == 8 else torch.uint16
-    return luma.round_().to(dtype), chroma.round_().to(dtype)
+    return rounded(luma, target.bits), rounded(chroma, target.bits)
+
+
+def rounded(values: Tensor, bits: int) -> Tensor:
+    """Values in code units, rounded in place, as integer codes: uint8, or uint16 above 8 bits."""
+    # By way of int16: torch has no fast conversion from float32 to uint8, and it costs as much as a whole composite.
+    return values.round_().to(torch.int16).to(torch.uint8) if bits == 8 else values.round_().to(torch.uint16)
 
 
 def upsample_chroma(chroma: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

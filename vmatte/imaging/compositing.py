@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vmatte.imaging.color import ROWS_PER_STRIP
+from vmatte.imaging.color import rounded, strips
 
 HIDDEN_BELOW = 0.5 / 1023
 """Alpha that rounds to zero in ten bits."""
-_BLOCK = 16  # the side of a ProRes or VP9 macroblock
+BLOCK = 16
+"""Side of a codec's block."""
 
 
 def over(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
@@ -19,21 +20,21 @@ def over(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
     Foreground (T, C, H, W) and background (T or 1, C, H, W) float32 are in one unit, whatever it is;
     alpha (T, 1, H, W) is in [0, 1].
     """
-    composite = torch.empty_like(foreground)
-    whole_numbers = not foreground.is_floating_point()
-    for top in range(0, foreground.shape[-2], ROWS_PER_STRIP):
-        rows = (..., slice(top, top + ROWS_PER_STRIP), slice(None))
+    composite = torch.empty_like(foreground, memory_format=torch.contiguous_format)
+    for rows in strips(foreground):
         mixed = torch.lerp(background[rows], foreground[rows].to(torch.float32), alpha[rows])
-        composite[rows] = mixed.round_() if whole_numbers else mixed
+        if foreground.is_floating_point():
+            composite[rows] = mixed
+        else:
+            composite[rows] = rounded(mixed, 8 * foreground.element_size())
     return composite
 
 
 def alpha_codes(alpha: Tensor, bits: int) -> Tensor:
     """Alpha in [0, 1] as integer codes of `bits` bits, full range: uint8, or uint16 above eight."""
     codes = torch.empty_like(alpha, dtype=torch.uint8 if bits == 8 else torch.uint16)
-    for top in range(0, alpha.shape[-2], ROWS_PER_STRIP):
-        rows = (..., slice(top, top + ROWS_PER_STRIP), slice(None))
-        codes[rows] = (alpha[rows] * (2**bits - 1)).round_()
+    for rows in strips(alpha):
+        codes[rows] = rounded(alpha[rows] * (2**bits - 1), bits)
     return codes
 
 
@@ -42,15 +43,26 @@ def near_matte(alpha: Tensor) -> Tensor:
 
     What lies further out is never seen, not even after a codec or a scaler has smeared it.
     """
-    visible = F.max_pool2d(alpha, _BLOCK, ceil_mode=True)
+    height, width = alpha.shape[-2:]
+    padded = F.pad(alpha, (0, -width % BLOCK, 0, -height % BLOCK))
+    frames, _, height, width = padded.shape
+    rows = padded.view(frames, 1, height // BLOCK, BLOCK, width).amax(3)
+    visible = rows.view(frames, 1, height // BLOCK, width // BLOCK, BLOCK).amax(4)
     return F.max_pool2d(visible, 3, stride=1, padding=1) > HIDDEN_BELOW
 
 
-def blank_hidden(planes: Tensor, near: Tensor, blank: float, size: tuple[int, int]) -> Tensor:
-    """Planes (T, C, h, w) of a frame of (height, width) `size`, with `blank` in every block that `near` leaves out."""
-    block = (_BLOCK * planes.shape[-2] // size[0] or 1, _BLOCK * planes.shape[-1] // size[1] or 1)
-    hidden = (~near).repeat_interleave(block[0], dim=-2).repeat_interleave(block[1], dim=-1)
-    hidden = hidden[..., : planes.shape[-2], : planes.shape[-1]]
-    if planes.dtype == torch.uint16:  # torch fills signed codes only; ours have at most 12 bits
-        return planes.view(torch.int16).masked_fill(hidden, blank).view(torch.uint16)
-    return planes.masked_fill(hidden, blank)
+def blank_hidden(codes: Tensor, near: Tensor, blank: int, size: tuple[int, int]) -> Tensor:
+    """Codes (T, C, h, w) of frames of (height, width) `size`, with `blank` in every block that `near` leaves out."""
+    height, width = codes.shape[-2:]
+    block_height, block_width = (
+        BLOCK if side == whole else BLOCK // 2 for side, whole in zip((height, width), size, strict=True)
+    )
+    signed = codes.view(torch.int16) if codes.dtype == torch.uint16 else codes  # torch does no sums on uint16
+    kept = near.repeat_interleave(block_width, dim=-1)[..., :width].to(signed.dtype)
+    filled = (1 - kept) * blank
+    shown = torch.empty_like(signed, memory_format=torch.contiguous_format)
+    for block in range(near.shape[-2]):
+        rows = (..., slice(block * block_height, (block + 1) * block_height), slice(None))
+        line = (..., slice(block, block + 1), slice(None))
+        shown[rows] = signed[rows] * kept[line] + filled[line]
+    return shown.view(codes.dtype)

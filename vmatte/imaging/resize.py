@@ -30,7 +30,7 @@ def _resize_on_cpu(planes: Tensor, size: tuple[int, int]) -> Tensor:
     frames, channels, height, width = planes.shape
     halved = (_halved(height, size[0]), _halved(width, size[1]))
     scaled = torch.empty((frames, channels, *size), dtype=planes.dtype)
-    source, target = planes.contiguous().numpy(), scaled.numpy()
+    source, target = planes.numpy(), scaled.numpy()
     for t in range(frames):
         for c in range(channels):
             plane = source[t, c]

@@ -47,8 +47,11 @@ def decode(clip: ClipInfo, frames: range, batch: int) -> Iterator[DecodedFrames]
 
 
 def _stacked(first: int, planes: list[Planes], coding: Coding) -> DecodedFrames:
-    luma = np.stack([luma for luma, _ in planes])
-    chroma = np.stack([chroma for _, chroma in planes])
+    if len(planes) == 1:  # the decoder's own memory: nothing downstream writes into codes
+        luma, chroma = planes[0][0][None], planes[0][1][None]
+    else:
+        luma = np.stack([luma for luma, _ in planes])
+        chroma = np.stack([chroma for _, chroma in planes])
     return DecodedFrames(range(first, first + len(planes)), luma, chroma, coding)
 
 
