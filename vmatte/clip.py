@@ -69,8 +69,8 @@ class ClipInfo:
     `pts` (N,) int64 has the time of every frame that is in the file, in display order, in units of `time_base`;
     `key_pts` the times of its key frames. `promised_frames` is what the container says it holds: more than N when the
     file was cut off. `clock_start` is what an MPEG stream's running clock shows at the beginning of the file, in
-    seconds; outputs begin without it. `counted` says that the file has no usable timestamps, and that `pts` was counted
-    from the frame rate.
+    seconds; outputs begin without it. `counted` says that the file does not tell which frame its times belong to:
+    frames are numbered in the order in which they are decoded.
     """
 
     path: Path

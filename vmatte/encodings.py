@@ -13,8 +13,10 @@ THREADS = 4
 class Encoding:
     """A row of ENCODINGS.
 
-    `pix_fmt` is used for opaque layers, `pix_fmt_alpha` (None where there is no alpha) for cutouts; `alpha_bits` is
-    what alpha is rounded to. `audio` lists codecs that are copied as they are; anything else becomes `audio_codec`.
+    `pix_fmt` is used for opaque layers, `pix_fmt_alpha` (None where there is no alpha) for cutouts; `bits` is the depth
+    of the colour, `alpha_bits` that of alpha. `alpha_options` are those of a second encoder, for alpha alone, where a
+    cutout's alpha lies beside the picture (WebM) and not in it. `audio` lists codecs that are copied as they are; any
+    other becomes `audio_codec`.
     """
 
     name: str
@@ -23,19 +25,30 @@ class Encoding:
     codec: str
     pix_fmt: str
     pix_fmt_alpha: str | None
+    bits: int
     alpha_bits: int
     even_size: bool
     codec_options: dict[str, str]
     container_options: dict[str, str]
     thread_type: Literal["FRAME", "SLICE", "AUTO"]
     thread_count: int
-    codec_tag: str | None = None
+    alpha_options: dict[str, str] | None = None
     audio: tuple[str, ...] = ()
     audio_codec: str | None = None
 
 
 _QUICKTIME_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac")
 _PCM = ("pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le")
+
+# Key frames at fixed places: those of colour and alpha must be the same ones, or a seek shows the wrong alpha.
+_VP9 = {
+    "deadline": "realtime",
+    "cpu-used": "6",
+    "row-mt": "1",
+    "tile-columns": "2",
+    "g": "120",
+    "keyint_min": "120",
+}
 
 ENCODINGS: dict[str, Encoding] = {
     "mp4": Encoding(
@@ -45,6 +58,7 @@ ENCODINGS: dict[str, Encoding] = {
         codec="libx264",
         pix_fmt="yuv420p",
         pix_fmt_alpha=None,
+        bits=8,
         alpha_bits=0,
         even_size=True,
         codec_options={"preset": "veryfast", "crf": "18"},
@@ -61,6 +75,7 @@ ENCODINGS: dict[str, Encoding] = {
         codec="prores_ks",
         pix_fmt="yuv444p10le",
         pix_fmt_alpha="yuva444p10le",
+        bits=10,
         alpha_bits=10,
         even_size=False,
         # A fixed quantiser: the default rate control searches for one, at five times the cost for the same picture.
@@ -68,7 +83,6 @@ ENCODINGS: dict[str, Encoding] = {
         container_options={"movflags": "write_colr", "write_tmcd": "1"},
         thread_type="FRAME",
         thread_count=0,
-        codec_tag="ap4h",
         audio=(*_QUICKTIME_AUDIO, *_PCM),
         audio_codec="pcm_s24le",
     ),
@@ -79,18 +93,15 @@ ENCODINGS: dict[str, Encoding] = {
         codec="libvpx-vp9",
         pix_fmt="yuv420p",
         pix_fmt_alpha="yuva420p",
+        bits=8,
         alpha_bits=8,
         even_size=False,
-        codec_options={
-            "crf": "18",
-            "deadline": "realtime",
-            "cpu-used": "6",
-            "row-mt": "1",
-            "tile-columns": "2",
-        },
+        codec_options={"crf": "18", **_VP9},
         container_options={},
         thread_type="AUTO",
         thread_count=THREADS,
+        # libvpx's own alpha shares the colour's quality, and leaves soft hair up to 40 of 255 off.
+        alpha_options={"lossless": "1", **_VP9},
         audio=("opus", "vorbis"),
         audio_codec="libopus",
     ),
@@ -101,6 +112,7 @@ ENCODINGS: dict[str, Encoding] = {
         codec="png",
         pix_fmt="rgb24",
         pix_fmt_alpha="rgba",
+        bits=8,
         alpha_bits=8,
         even_size=False,
         # "up" with level 1 costs a fifth of the default "paeth", for files a tenth larger.

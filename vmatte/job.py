@@ -110,7 +110,7 @@ def _parse_color(text: str) -> tuple[int, int, int] | None:
         red, green, blue = ImageColor.getrgb(text)[:3]
     except ValueError:
         return None
-    return red, green, blue
+    return (red, green, blue) if max(red, green, blue) <= 255 else None
 
 
 def make_job(

@@ -71,7 +71,8 @@ def frames_by_ffmpeg(
     """All frames as ffmpeg decodes them, in a planar format; no frame dropped or doubled."""
     before = ["-c:v", decoder] if decoder else []
     after = ["-vf", filters] if filters else []
-    raw = ffmpeg(*before, "-i", path, *after, "-map", "0:v:0", "-vsync", "0", "-f", "rawvideo", "-pix_fmt", pix_fmt, "-")
+    after += ["-map", "0:v:0", "-vsync", "0", "-f", "rawvideo", "-pix_fmt", pix_fmt]
+    raw = ffmpeg(*before, "-i", path, *after, "-")
     codes = np.frombuffer(raw, "<u2" if pix_fmt.endswith("le") else "u1")
     shapes = plane_shapes(pix_fmt, width, height)
     sizes = [rows * columns for rows, columns in shapes]
@@ -107,7 +108,7 @@ def write_clip(
     time_base: Fraction | None = None,
     last_duration: int | None = None,
     tags: tuple[int, int, int, int] | None = None,
-    prepare: Callable[[Any], None] = lambda stream: None,
+    prepare: Callable[[Any], None] | None = None,
     container_options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
     sound: Sequence[Sound] = (),
@@ -124,11 +125,13 @@ def write_clip(
         if tags:
             context = stream.codec_context
             context.colorspace, context.color_primaries, context.color_trc, context.color_range = tags
-        prepare(stream)
+        if prepare:
+            prepare(stream)
         tracks = [track.start(container) for track in sound]
         if tracks:
             container.start_encoding()
-        lengths = dict(zip(times, [*np.diff(times), last_duration or max(1, round(1 / (rate * time_base)))], strict=True))
+        last_duration = last_duration or max(1, round(1 / (rate * time_base)))
+        lengths = dict(zip(times, [*np.diff(times), last_duration], strict=True))
 
         def mux(packets: list[Any]) -> None:
             for packet in packets:

@@ -11,8 +11,8 @@ import pytest
 from footage import BT709_TAGS, Array, Planes, ffprobe, frames_by_ffmpeg, gray, plane_shapes, write_clip
 from PIL import Image
 
-from vmatte.job import make_job
-from vmatte.render import run
+from vmatte.job import Runtime, make_job
+from vmatte.render import render, run
 
 WIDTH, HEIGHT, PATCH = 320, 192, 64
 COLORS = np.array(
@@ -330,6 +330,26 @@ def test_odd_sizes_come_out_whole(name: str, tmp_path: Path) -> None:
     expected = 16 + 219 * (alpha * alpha + (1 - alpha))
     for planes in frames_by_ffmpeg(tmp_path / name, pix_fmt, *size):
         assert np.abs(planes[0] / (16 if name == "out.mov" else 1) - expected).max() <= 1.5
+
+
+@pytest.mark.parametrize(("angle", "mirrored"), [(90, False), (180, False), (270, False), (0, True), (90, True)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_turned_clip_comes_out_upright(angle: int, mirrored: bool, batch: int, tmp_path: Path) -> None:
+    lumas = all_lumas(8)
+    clip = write_clip(
+        tmp_path / "clip.mp4",
+        gray(lumas),
+        "yuv420p",
+        tags=BT709_TAGS,
+        prepare=lambda stream: stream.set_display_rotation(angle, hflip=mirrored),
+    )
+    render(make_job(clip, output=tmp_path / "out.mov", model="luma-key"), Runtime(batch=batch))
+    size = (64, 96) if angle in (90, 270) else (96, 64)
+    upright = frames_by_ffmpeg(clip, "yuv420p", *size)
+    assert len(upright) == 4
+    frames = frames_by_ffmpeg(tmp_path / "out.mov", "yuva444p12le", *size)
+    for planes, (luma, _, _) in zip(frames, upright, strict=True):
+        np.testing.assert_array_equal(planes[3] >> 2, np.floor(ideal_matte(luma, 8) * 1023 + 0.5))
 
 
 @pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(24000, 1001), Fraction(25)])

@@ -6,10 +6,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-from footage import BT709_TAGS, Array, Planes, ffmpeg, frames_by_ffmpeg, gray, noise, write_clip
+from footage import BT709_TAGS, Array, Planes, ffprobe, frames_by_ffmpeg, gray, noise, write_clip
 
 from vmatte.video.probe import probe
 from vmatte.video.read import decode
@@ -49,7 +48,7 @@ FORMATS: list[tuple[str, str, dict[str, str], str]] = [
     ("yuv444p12le", "ffv1", {}, "clip.mkv"),
     ("yuv420p", "libvpx-vp9", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "8"}, "clip.webm"),
     ("yuv420p", "mpeg4", {"b": "2000000"}, "clip.avi"),
-    ("gbrp", "ffv1", {}, "clip.mkv"),
+    ("gbrp10le", "ffv1", {}, "clip.mkv"),
 ]
 
 
@@ -150,9 +149,7 @@ def _oriented(picture: Array, transpose: int, flip_y: int, flip_x: int) -> Array
         (Fraction(1001, 1000), (96, 48), (48, 24)),  # a rounding of whoever scaled it
     ],
 )
-def test_pixels_are_made_square(
-    aspect: Fraction, size: tuple[int, int], edge: tuple[int, int], tmp_path: Path
-) -> None:
+def test_pixels_are_made_square(aspect: Fraction, size: tuple[int, int], edge: tuple[int, int], tmp_path: Path) -> None:
     luma = np.full((48, 96), 40, "u1")
     luma[24:, 48:] = 200  # the lower right quarter is bright
 
@@ -200,8 +197,24 @@ def test_deinterlacing_keeps_every_frame_and_leaves_still_pictures_alone(tmp_pat
     assert probe(path).interlaced
     frames = decoded(path)
     assert list(frames) == list(range(9))
-    for luma, _ in frames.values():
-        np.testing.assert_array_equal(luma[0], still)
+    for number, (luma, _) in frames.items():
+        # The first frame has none before it that would show that nothing moves: bwdif keeps one of its fields.
+        rows = slice(1, None, 2) if number == 0 else slice(None)
+        np.testing.assert_array_equal(luma[0, rows], still[rows])
+
+
+@pytest.mark.parametrize("damaged", [13, 14, 17, 20])
+def test_damage_inside_a_group_of_pictures_costs_no_frame_outside_it(damaged: int, tmp_path: Path) -> None:
+    options = INTER | {"x264-params": "open-gop=0:scenecut=0:keyint=12"}
+    path = write_clip(tmp_path / "clip.mp4", moving(LENGTH), "yuv420p", options=options)
+    whole = decoded(path)
+    _, at, size = packets_of(path)[damaged]
+    with path.open("r+b") as file:
+        file.seek(at + 4)  # the length stays, what it counts is noise
+        file.write(np.random.default_rng(damaged).bytes(size - 4))
+    seen = decoded(path)
+    for number in [*range(12), *range(24, LENGTH)]:
+        np.testing.assert_array_equal(seen[number][0], whole[number][0])
 
 
 def test_deinterlacing_removes_the_comb_of_what_moves(tmp_path: Path) -> None:
@@ -219,7 +232,8 @@ def test_deinterlacing_removes_the_comb_of_what_moves(tmp_path: Path) -> None:
     for number, (luma, _) in seen.items():
         comb = np.abs(np.diff(lumas[number].astype(int), axis=0)).mean()
         assert np.abs(np.diff(luma[0].astype(int), axis=0)).mean() < comb / 4
-        assert np.abs(luma[0].astype(int) - expected[number][0]).max() <= 1
+        if number > 0:  # FFmpeg 5 and 8 differ in how they begin
+            assert np.abs(luma[0].astype(int) - expected[number][0]).max() <= 1
 
 
 def moving(frames: int) -> list[Planes]:
@@ -252,11 +266,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "open.ts": {"options": INTER | {"x264-params": "open-gop=1"}},
     "program.mpg": {"codec": "mpeg2video", "options": {"b": "4000000", "g": "12", "bf": "2"}},
     "divx.avi": {"codec": "mpeg4", "options": {"b": "2000000", "g": "12", "bf": "2"}},
-    "vp9.webm": {"codec": "libvpx-vp9", "options": {"crf": "20", "b": "0", "g": "12", "deadline": "good", "cpu-used": "5"}},
+    "h264.avi": {"options": {"preset": "medium", "crf": "20", "g": "12", "bf": "2"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"crf": "20", "b": "0", "g": "12", "cpu-used": "5"}},
     "vp8.webm": {"codec": "libvpx", "options": {"b": "2000000", "g": "12", "auto-alt-ref": "1", "lag-in-frames": "16"}},
     "bare.h264": {"options": INTER},
     "interlaced.mp4": {"options": INTER | {"x264-params": "tff=1"}},
-    "timed_badly.mov": {"codec": "prores_ks", "pix_fmt": "yuv422p10le", "options": {}},
+    "intra.mov": {"codec": "prores_ks", "pix_fmt": "yuv422p10le", "options": {}},
 }
 
 
@@ -314,36 +329,39 @@ def test_a_truncated_clip_gives_its_intact_frames_under_their_own_numbers(
 ) -> None:
     options = {"movflags": "faststart"} if name.endswith("mp4") else {}
     path = write_clip(tmp_path / name, moving(LENGTH), "yuv420p", options=INTER, container_options=options)
-    whole = decoded(path)
+    whole, packets = decoded(path), packets_of(path)
     content = path.read_bytes()
     header = content.find(b"mdat") if name.endswith("mp4") else 0
     path.write_bytes(content[: header + int((len(content) - header) * part)])
-    promised = probe(path).promised_frames
     seen = decoded(path)
-    # ffmpeg goes on to the end of what is there; at most the frame that was cut in two is missing here.
-    theirs = len(frames_by_ffmpeg_of_damaged(path))
-    assert theirs - 1 <= len(seen) <= theirs < LENGTH
-    assert promised == (len(seen) if name.endswith("ts") else LENGTH) or name.endswith("ts")
+    if name.endswith("ts"):  # a stream without lengths does not tell that its last frame is cut in two
+        assert len(seen) >= int(LENGTH * part) - 3
+        seen.pop(max(seen))
+    else:
+        assert list(seen) == complete_frames(packets, path.stat().st_size)
+        assert probe(path).promised_frames == LENGTH
     for number, (luma, chroma) in seen.items():
         np.testing.assert_array_equal(luma, whole[number][0])
         np.testing.assert_array_equal(chroma, whole[number][1])
 
 
-def frames_by_ffmpeg_of_damaged(path: Path) -> list[bytes]:
-    """What ffmpeg shows of a file that it complains about."""
-    raw = ffmpeg("-loglevel", "quiet", "-i", path, "-vsync", "0", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-")
-    size = 64 * 48 * 3 // 2
-    return [raw[at : at + size] for at in range(0, len(raw), size)]
+def packets_of(path: Path) -> list[tuple[int, int, int]]:
+    """(time, place, size) of each packet, by ffprobe."""
+    listed = ffprobe(path, "-select_streams", "v:0", "-show_entries", "packet=pts,pos,size")["packets"]
+    return [(packet["pts"], int(packet["pos"]), int(packet["size"])) for packet in listed]
+
+
+def complete_frames(packets: list[tuple[int, int, int]], file_size: int) -> list[int]:
+    """Numbers of the frames whose packets, and all before them, lie in the first `file_size` bytes."""
+    times = sorted(time for time, _, _ in packets)
+    return sorted(times.index(time) for time, place, size in packets if place + size <= file_size)
 
 
 @pytest.mark.parametrize("batch", [1, 7])
 def test_a_damaged_frame_is_left_out_and_those_after_it_keep_their_numbers(batch: int, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", moving(20), "yuv420p", options={"preset": "ultrafast", "g": "1"})
     whole = decoded(path)
-    with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
-        hole = next(packet for packet in packets if packet.pts == packets[8].pts)
-        at, size = hole.pos, hole.size
+    _, at, size = packets_of(path)[8]
     with path.open("r+b") as file:
         file.seek(at)
         file.write(bytes(size))

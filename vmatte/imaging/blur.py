@@ -11,7 +11,7 @@ from torch import Tensor
 from vmatte.imaging.resize import resize
 
 _LARGEST_SMALL_SIGMA = 3.0
-_FAINT = 1e-3
+_FAINT = 1e-6
 
 
 def blur_around(planes: Tensor, alpha: Tensor, sigma: float) -> Tensor:
@@ -25,10 +25,13 @@ def blur_around(planes: Tensor, alpha: Tensor, sigma: float) -> Tensor:
     shrink = max(1.0, sigma / _LARGEST_SMALL_SIGMA)
     size = (max(1, round(height / shrink)), max(1, round(width / shrink)))
     kernel = _gaussian(sigma / shrink)
-    small = resize(planes.to(torch.float32), size)
-    weight = (1 - resize(alpha, size)) + _FAINT  # behind the subject's middle there is only the plain blur
-    blurred = _convolve(small * weight, kernel) / _convolve(weight, kernel)
-    return resize(blurred, (int(planes.shape[-2]), int(planes.shape[-1])))
+    plane_size = (int(planes.shape[-2]), int(planes.shape[-1]))
+    # Never zero: behind the subject's middle there is only the plain blur.
+    weight = 1 + _FAINT - (alpha if plane_size == (height, width) else resize(alpha, plane_size))
+    # Weighted before it is scaled down, or the pixels at the subject's edge would carry its colour along.
+    weighted = _convolve(resize(planes.to(torch.float32) * weight, size), kernel)
+    blurred = weighted / _convolve(resize(weight, size), kernel)
+    return resize(blurred, plane_size)
 
 
 def _gaussian(sigma: float) -> Tensor:

@@ -61,13 +61,14 @@ def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: En
             picture = container.add_stream_from_template(template)
             # The template resets the tag, and ProRes 4444 would call itself 422 HQ.
             picture.codec_context.codec_tag = template.codec_context.codec_tag
-            if "alpha_mode" in template.metadata:  # without it Chromium shows the picture opaque
-                picture.metadata["alpha_mode"] = template.metadata["alpha_mode"]
+            if any(key.lower() == "alpha_mode" for key in template.metadata):
+                picture.metadata["alpha_mode"] = "1"  # without it Chromium shows the picture opaque
         picture.time_base = clip.time_base
-        if _is_variable(clip):
-            picture.codec_context.framerate = Fraction(0, 1)  # else Matroska declares a default duration
+        # A timecode track needs a rate; Matroska would make of it a duration that all frames have.
+        rateless = encoding.container == "webm" and _is_variable(clip)
+        picture.codec_context.framerate = Fraction(0) if rateless else clip.rate
         if clip.language:
-            picture.metadata["language"] = clip.language
+            picture.metadata["language"] = _language_tag(clip.language, encoding)
         _describe(container, clip)
         with open_source(clip.path) as source:
             sound = [_SoundTrack(container, source, track, encoding) for track in clip.audio] if encoding.audio else []
@@ -170,7 +171,7 @@ class _SoundTrack:
             if encoding.audio_codec in _BIT_RATES:
                 self.output.codec_context.bit_rate = _BIT_RATES[encoding.audio_codec] * track.channels
         if track.language:
-            self.output.metadata["language"] = track.language
+            self.output.metadata["language"] = _language_tag(track.language, encoding)
 
     def packets(self, packet: av.Packet[AudioStream]) -> Iterator[av.Packet[AudioStream]]:
         """What one packet of the source becomes; an empty packet flushes."""
@@ -188,6 +189,35 @@ class _SoundTrack:
             yield from self.output.encode(frame)
         if packet.size == 0:
             yield from self.output.encode(None)
+
+
+# ISO 639-2 has two codes for some languages; QuickTime's table has one of them, and FFmpeg drops the other.
+_QUICKTIME_LANGUAGES = {
+    "fre": "fra",
+    "deu": "ger",
+    "nld": "dut",
+    "swe": "sve",
+    "ell": "gre",
+    "isl": "ice",
+    "zho": "chi",
+    "cze": "ces",
+    "rum": "ron",
+    "slo": "slk",
+    "mkd": "mac",
+    "eus": "baq",
+    "cym": "wel",
+    "sqi": "alb",
+    "hye": "arm",
+    "kat": "geo",
+    "fas": "per",
+    "msa": "may",
+    "mya": "bur",
+    "bod": "tib",
+}
+
+
+def _language_tag(language: str, encoding: Encoding) -> str:
+    return _QUICKTIME_LANGUAGES.get(language, language) if encoding.container == "mov" else language
 
 
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}

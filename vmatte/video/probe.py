@@ -48,10 +48,8 @@ def probe(path: str | Path) -> ClipInfo:
         orientation = _orientation(first)
         sample_aspect = stream.sample_aspect_ratio or Fraction(1)
         width, height = _upright_size(first, sample_aspect, orientation)
-        time_base = stream.time_base or Fraction(1, 1000)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        if index.counted:
-            time_base = 1 / Fraction(rate)
+        time_base = index.time_base or 1 / Fraction(rate)
         return ClipInfo(
             path=path,
             stream=stream.index,
@@ -61,7 +59,7 @@ def probe(path: str | Path) -> ClipInfo:
             time_base=time_base,
             pts=index.pts,
             key_pts=index.key_pts,
-            last_duration=1 if index.counted else _last_duration(index, time_base, rate),
+            last_duration=_last_duration(index, time_base, rate),
             promised_frames=max(len(index.pts), _promised(container, stream, index, time_base, rate)),
             counted=index.counted,
             clock_start=_clock_start(container, time_base, counted=index.counted),
@@ -138,21 +136,35 @@ class _Index:
     pts: NDArray[np.int64]
     key_pts: NDArray[np.int64]
     counted: bool
+    time_base: Fraction | None
+    """None where there are no times at all, and `pts` numbers the frames."""
     end: int | None
     """Where the last frame ends, if its packet says so."""
+
+
+# AVI stores packets in decoding order and nothing else: its times are right as a set, but not each with its own frame.
+_WITHOUT_TIMES = ("avi",)
 
 
 def _index_of(path: Path, stream: VideoStream) -> _Index:
     """Times of all frames, from the packets alone: reading them costs next to nothing beside decoding."""
     times: list[int] = []
+    decoding_times: set[int] = set()
     keys: list[int] = []
     packets, end = 0, None
     with open_source(path) as container:
         try:
             for packet in container.demux(container.streams[stream.index]):
-                if packet.size == 0 or packet.is_discard or _is_hidden(packet, stream.codec_context.name):
+                if (
+                    packet.size == 0
+                    or packet.is_discard
+                    or packet.is_corrupt
+                    or _is_hidden(packet, stream.codec_context.name)
+                ):
                     continue
                 packets += 1
+                if packet.dts is not None:
+                    decoding_times.add(packet.dts)
                 if packet.pts is None:
                     continue
                 times.append(packet.pts)
@@ -162,10 +174,13 @@ def _index_of(path: Path, stream: VideoStream) -> _Index:
                     end = max(end or 0, packet.pts + packet.duration)
         except av.error.FFmpegError:
             pass  # the file was cut off; what is missing shows against what the container promises
-    if len(times) != packets or len(set(times)) != packets:
-        pts = np.arange(packets, dtype=np.int64)
-        return _Index(pts, pts[:1], counted=True, end=None)
-    return _Index(np.array(sorted(times), np.int64), np.array(sorted(keys), np.int64), counted=False, end=end)
+    key_pts = np.array(sorted(keys), np.int64)
+    if container.format.name not in _WITHOUT_TIMES and len(times) == len(set(times)) == packets:
+        return _Index(np.array(sorted(times), np.int64), key_pts, counted=False, time_base=stream.time_base, end=end)
+    if len(decoding_times) == packets:
+        pts = np.array(sorted(decoding_times), np.int64)
+        return _Index(pts, key_pts, counted=True, time_base=stream.time_base, end=None)
+    return _Index(np.arange(packets, dtype=np.int64), key_pts, counted=True, time_base=None, end=None)
 
 
 def _is_hidden(packet: av.Packet[av.stream.Stream], codec: str) -> bool:

@@ -64,7 +64,7 @@ def _numbered_frames(clip: ClipInfo, frames: range) -> Iterator[tuple[int, Video
     read = range(max(0, frames.start - lead), min(clip.frames, frames.stop + tail))
     numbered: Iterable[tuple[int, VideoFrame]] = _read_range(clip, read)
     if clip.interlaced:
-        numbered = _deinterlaced(numbered)
+        numbered = _deinterlaced(numbered, clip)
     for number, frame in numbered:
         if number in frames:
             yield number, frame
@@ -129,6 +129,8 @@ def _intact_frames(container: av.container.InputContainer, stream: VideoStream) 
             break
         if packet.size == 0:
             break
+        if packet.is_corrupt:  # cut off: the error it gives would take finished frames along
+            continue
         try:
             decoded = packet.decode()
         except av.error.FFmpegError:
@@ -140,7 +142,7 @@ def _intact_frames(container: av.container.InputContainer, stream: VideoStream) 
         return
 
 
-def _deinterlaced(numbered: Iterable[tuple[int, VideoFrame]]) -> Iterator[tuple[int, VideoFrame]]:
+def _deinterlaced(numbered: Iterable[tuple[int, VideoFrame]], clip: ClipInfo) -> Iterator[tuple[int, VideoFrame]]:
     """One progressive frame for each frame (bwdif); those that are progressive already pass unchanged."""
     graph: av.filter.Graph | None = None
     numbers: list[int] = []
@@ -148,7 +150,7 @@ def _deinterlaced(numbered: Iterable[tuple[int, VideoFrame]]) -> Iterator[tuple[
         if graph is None:
             graph = av.filter.Graph()
             source = graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+                width=frame.width, height=frame.height, format=frame.format, time_base=clip.time_base
             )
             bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
             graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
@@ -217,7 +219,8 @@ def _upright(planes: NDArray[np.generic], orientation: Orientation) -> NDArray[n
         planes = planes[..., ::-1]
     if orientation.flip_y:
         planes = planes[..., ::-1, :]
-    return planes
+    # torch knows no negative strides
+    return planes if orientation.upright else np.ascontiguousarray(planes)
 
 
 def read_still(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -233,6 +236,8 @@ def read_still(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _to_srgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
     profile = picture.info.get("icc_profile")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         # A plate is opaque: what it does not cover is black.
@@ -245,7 +250,7 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
             return converted if converted is not None else picture.convert("RGB")
-        except ImageCms.PyCMSError:
+        except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile says nothing about the colours: take them as sRGB, as viewers do
     return picture.convert("RGB")
 

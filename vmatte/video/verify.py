@@ -39,12 +39,16 @@ def _verify_pictures(path: Path, clip: ClipInfo, encoding: Encoding, numbers: li
     names = [picture_name(number, encoding) for number in numbers]
     if sorted(entry.name for entry in path.iterdir()) != names:
         raise EncodeError(f"{path} does not hold the {len(numbers)} pictures that were written")
+    expected = ("RGBA" if alpha else "RGB", (clip.width, clip.height))
     for name in (names[0], names[-1]):
-        with Image.open(path / name) as picture:
-            picture.load()
-            expected = ("RGBA" if alpha else "RGB", (clip.width, clip.height))
-            if (picture.mode, picture.size) != expected:
-                raise EncodeError(f"{path / name} is {picture.mode} {picture.size}, not {expected[0]} {expected[1]}")
+        try:
+            with Image.open(path / name) as picture:
+                picture.load()
+                seen = (picture.mode, picture.size)
+        except (OSError, SyntaxError) as error:
+            raise EncodeError(f"{path / name} was written but cannot be read again: {error}") from error
+        if seen != expected:
+            raise EncodeError(f"{path / name} is {seen[0]} {seen[1]}, not {expected[0]} {expected[1]}")
 
 
 def _verify_file(
@@ -103,6 +107,9 @@ def _verify_picture(path: Path, stream: VideoStream, encoding: Encoding, coding:
         raise EncodeError(f"{path}: its first frame cannot be decoded")
     if frame.format.name.startswith("yuva") != alpha:
         raise EncodeError(f"{path} {'lost its alpha' if alpha else 'has an alpha that nobody asked for'}")
+    said = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
+    if alpha and encoding.container == "webm" and not said:
+        raise EncodeError(f"{path} does not say that it has alpha: browsers would show it opaque")
     tags = (int(frame.colorspace), stream.codec_context.color_primaries, stream.codec_context.color_trc)
     wanted = (coding.color.matrix, coding.color.primaries, coding.color.transfer)
     if tags != wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.packet import PacketSideData
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
@@ -57,19 +59,74 @@ def _write_file(
 ) -> list[int]:
     written: list[int] = []
     with av.open(str(path), "w", format=encoding.container) as container:
-        stream: VideoStream | None = None
-        for number, frame in _frames(layers, encoding, coding):
-            if stream is None:
-                added = container.add_stream(encoding.codec, rate=rate, options=encoding.codec_options)
-                assert isinstance(added, VideoStream)
-                stream = added
-                _configure(stream.codec_context, frame, encoding, coding)
-            frame.pts, frame.time_base = len(written), 1 / rate
-            container.mux(stream.encode(frame))
+        encoder: _StreamEncoder | None = None
+        for number, colour, alpha in _frames(layers, encoding, coding):
+            if encoder is None:
+                encoder = _StreamEncoder(container, encoding, coding, rate, colour, beside=alpha is not None)
+            container.mux(encoder.encode(colour, alpha))
             written.append(number)
-        if stream is not None:
-            container.mux(stream.encode(None))
+        if encoder is not None:
+            container.mux(encoder.flush())
     return written
+
+
+class _StreamEncoder:
+    """The video stream of a file; with `beside`, a second encoder whose packets travel as the first one's side data."""
+
+    def __init__(
+        self,
+        container: av.container.OutputContainer,
+        encoding: Encoding,
+        coding: Coding,
+        rate: Fraction,
+        first: VideoFrame,
+        *,
+        beside: bool,
+    ) -> None:
+        stream = container.add_stream(encoding.codec, rate=rate, options=encoding.codec_options)
+        assert isinstance(stream, VideoStream)
+        self.stream = stream
+        _configure(stream.codec_context, first, encoding, coding)
+        self._alpha: VideoCodecContext | None = None
+        if beside:
+            stream.metadata["alpha_mode"] = "1"
+            self._alpha = _new_encoder(encoding, rate, encoding.alpha_options or {})
+            _configure(self._alpha, first, encoding, coding)
+        self._frames, self._tick = 0, 1 / rate
+        self._waiting: tuple[deque[av.Packet[VideoStream]], deque[bytes]] = deque(), deque()
+
+    def encode(self, colour: VideoFrame, alpha: VideoFrame | None) -> list[av.Packet[VideoStream]]:
+        for frame in (colour, alpha):
+            if frame is not None:
+                frame.pts, frame.time_base = self._frames, self._tick
+        self._frames += 1
+        return self._paired(self.stream.encode(colour), [] if self._alpha is None else self._alpha.encode(alpha))
+
+    def flush(self) -> list[av.Packet[VideoStream]]:
+        return self._paired(self.stream.encode(None), [] if self._alpha is None else self._alpha.encode(None))
+
+    def _paired(
+        self, pictures: list[av.Packet[VideoStream]], alphas: list[av.Packet[VideoStream]]
+    ) -> list[av.Packet[VideoStream]]:
+        """The pictures whose alpha is there too, with it; the two encoders need not deliver at the same time."""
+        if self._alpha is None:
+            return pictures
+        waiting_pictures, waiting_alphas = self._waiting
+        waiting_pictures.extend(pictures)
+        waiting_alphas.extend(bytes(packet) for packet in alphas)
+        ready = []
+        while waiting_pictures and waiting_alphas:
+            packet, alpha = waiting_pictures.popleft(), _BLOCK_ADD_ID + waiting_alphas.popleft()
+            beside = PacketSideData(_MATROSKA_BLOCK_ADDITIONAL, len(alpha))  # type: ignore[call-arg]
+            beside.update(alpha)
+            packet.set_sidedata(beside)
+            ready.append(packet)
+        return ready
+
+
+# WebM's alpha: block additional data of id 1, a VP9 stream of its own whose luma is alpha.
+_BLOCK_ADD_ID = (1).to_bytes(8, "big")
+_MATROSKA_BLOCK_ADDITIONAL = 15
 
 
 def _write_pictures(
@@ -83,13 +140,9 @@ def _write_pictures(
         for packet in packets:
             (path / picture_name(written[packet.pts or 0], encoding)).write_bytes(bytes(packet))
 
-    for number, frame in _frames(layers, encoding, coding):
+    for number, frame, _ in _frames(layers, encoding, coding):
         if encoder is None:
-            created = av.CodecContext.create(encoding.codec, "w")
-            assert isinstance(created, VideoCodecContext)
-            encoder = created
-            encoder.options = encoding.codec_options
-            encoder.framerate, encoder.time_base = rate, 1 / rate
+            encoder = _new_encoder(encoding, rate, encoding.codec_options)
             _configure(encoder, frame, encoding, coding)
         frame.pts, frame.time_base = len(written), 1 / rate
         written.append(number)
@@ -104,6 +157,14 @@ def picture_name(number: int, encoding: Encoding) -> str:
     return f"{number:06d}.{encoding.name}"
 
 
+def _new_encoder(encoding: Encoding, rate: Fraction, options: dict[str, str]) -> VideoCodecContext:
+    encoder = av.CodecContext.create(encoding.codec, "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.options = options
+    encoder.framerate, encoder.time_base = rate, 1 / rate
+    return encoder
+
+
 def _configure(context: VideoCodecContext, frame: VideoFrame, encoding: Encoding, coding: Coding) -> None:
     context.width, context.height = frame.width, frame.height
     context.pix_fmt = frame.format.name
@@ -115,30 +176,38 @@ def _configure(context: VideoCodecContext, frame: VideoFrame, encoding: Encoding
         context.colorspace, context.color_range = coding.color.matrix, _RANGE[coding.color.full_range]
 
 
-def _frames(layers: Iterable[LayerBatch], encoding: Encoding, coding: Coding) -> Iterator[tuple[int, VideoFrame]]:
-    """(number, frame in the encoder's own format) of every frame."""
+def _frames(
+    layers: Iterable[LayerBatch], encoding: Encoding, coding: Coding
+) -> Iterator[tuple[int, VideoFrame, VideoFrame | None]]:
+    """(number, frame in the encoder's own format, alpha where it lies beside the frame) of every frame."""
     reformatter = VideoReformatter()
     for layer in layers:
         luma, chroma = layer.luma.numpy(), layer.chroma.numpy()
         alpha = None if layer.alpha is None else layer.alpha.numpy()
         for t, number in enumerate(layer.index):
-            planes = [luma[t, 0], *chroma[t]]
-            colour = _encoder_colour(planes, encoding, coding, reformatter)
-            yield number, colour if alpha is None else _with_alpha(colour, alpha[t, 0], encoding)
+            colour = _encoder_colour([luma[t, 0], *chroma[t]], encoding, coding, reformatter)
+            if alpha is None:
+                yield number, colour, None
+            elif encoding.alpha_options is None:
+                yield number, _with_alpha(colour, alpha[t, 0], encoding), None
+            else:
+                yield number, colour, _as_picture(alpha[t, 0], colour)
 
 
 def _encoder_colour(
     planes: list[NDArray[np.generic]], encoding: Encoding, coding: Coding, reformatter: VideoReformatter
 ) -> VideoFrame:
-    """A frame in the encoder's colour format: swscale changes chroma's size, the depth and, for pictures, to RGB.
+    """A frame in the encoder's colour format: swscale changes chroma's size, and for pictures goes to RGB.
 
-    Alpha never goes through it: it would come back one code off (facts of swscale 9.5), so it is added as it is.
+    Alpha never goes through it: it would come back one code off, so it is added as it is.
     """
     if encoding.even_size:
         planes = _padded_to_even(planes)
-    frame = _frame_of(planes, _planar_name(planes, coding.bits))
-    frame.colorspace, frame.color_range = coding.color.matrix, _RANGE[coding.color.full_range]
-    frame.color_primaries, frame.color_trc = coding.color.primaries, coding.color.transfer
+    bits = coding.bits
+    if encoding.bits < bits:
+        planes, bits = [_shortened(plane, bits, encoding.bits) for plane in planes], encoding.bits
+    frame = _frame_of(planes, _planar_name(planes, bits))
+    _tag(frame, coding)
     if frame.format.name == encoding.pix_fmt:
         return frame
     to_rgb = encoding.pix_fmt == "rgb24"
@@ -150,9 +219,22 @@ def _encoder_colour(
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
     )
     if not to_rgb:
-        converted.colorspace, converted.color_range = coding.color.matrix, _RANGE[coding.color.full_range]
-        converted.color_primaries, converted.color_trc = coding.color.primaries, coding.color.transfer
+        _tag(converted, coding)
     return converted
+
+
+def _tag(frame: VideoFrame, coding: Coding) -> None:
+    color = coding.color
+    frame.colorspace, frame.color_range = color.matrix, _RANGE[color.full_range]
+    frame.color_primaries, frame.color_trc = color.primaries, color.transfer
+
+
+def _shortened(codes: NDArray[np.generic], bits: int, fewer: int) -> NDArray[np.generic]:
+    """Codes of `bits` bits rounded to `fewer`. Not by swscale, whose dither makes noise of flat colour."""
+    shift = bits - fewer
+    highest = (1 << bits) - (1 << shift)
+    rounded: NDArray[np.uint16] = (np.minimum(codes, highest).astype(np.uint16) + (1 << shift - 1)) >> shift
+    return rounded.astype(np.uint8) if fewer == 8 else rounded
 
 
 def _with_alpha(colour: VideoFrame, alpha: NDArray[np.generic], encoding: Encoding) -> VideoFrame:
@@ -165,6 +247,12 @@ def _with_alpha(colour: VideoFrame, alpha: NDArray[np.generic], encoding: Encodi
     frame.colorspace, frame.color_range = colour.colorspace, colour.color_range
     frame.color_primaries, frame.color_trc = colour.color_primaries, colour.color_trc
     return frame
+
+
+def _as_picture(alpha: NDArray[np.generic], colour: VideoFrame) -> VideoFrame:
+    """Alpha as the luma of a grey frame of the colour's own format."""
+    grey = [np.full(plane.shape, 128, np.uint8) for plane in plane_views(colour)[1:]]
+    return _frame_of([alpha, *grey], colour.format.name)
 
 
 def _planar_name(planes: list[NDArray[np.generic]], bits: int) -> str:

@@ -1,0 +1,197 @@
+"""Outputs in a real browser: Chromium plays them, and reads the alpha that the formula gives."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from footage import BT709_TAGS, Array, gray, need, write_clip
+from PIL import Image
+
+from vmatte.render import run
+
+pytestmark = pytest.mark.browser
+
+WIDTH, HEIGHT, FRAMES, RATE = 160, 96, 20, 10
+ALPHAS = np.array([0, 0.1, 0.25, 0.5, 0.75, 1])
+
+PAGE = """<!doctype html><style>html, body {{ margin: 0; background: rgb(0, 160, 255) }}</style>
+<video id="film" src="{name}" muted preload="auto"></video>"""
+
+FRAME_AT = """
+const [seconds, answer] = arguments;
+const film = document.getElementById("film");
+const canvas = document.createElement("canvas");
+const grab = () => {
+  canvas.width = film.videoWidth;
+  canvas.height = film.videoHeight;
+  const context = canvas.getContext("2d", {willReadFrequently: true});
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(film, 0, 0);
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  let text = "";
+  for (const value of pixels) text += String.fromCharCode(value);
+  answer([film.videoWidth, film.videoHeight, film.duration, btoa(text)]);
+};
+film.onerror = () => answer("error " + film.error.code + ": " + film.error.message);
+film.requestVideoFrameCallback(grab);
+film.currentTime = seconds;
+"""
+
+PLAY = """
+const [answer] = arguments;
+const film = document.getElementById("film");
+film.onerror = () => answer("error " + film.error.code + ": " + film.error.message);
+film.onended = () => answer([film.currentTime, film.getVideoPlaybackQuality().totalVideoFrames]);
+film.play().catch(reason => answer(String(reason)));
+"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder, with the byte ranges that seeking needs, and says nothing."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        path = Path(self.translate_path(self.path))
+        if wanted is None or not path.is_file():
+            super().do_GET()
+            return
+        content = path.read_bytes()
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        start, stop = int(first), int(last) + 1 if last else len(content)
+        part = content[start:stop]
+        self.send_response(206)
+        self.send_header("Content-Type", self.guess_type(str(path)))
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part)
+
+
+def steps(number: int) -> Array:
+    """Luma of frame `number`: six patches of known alpha that change places with every frame."""
+    codes = np.roll((16 + 219 * ALPHAS).round(), number).astype("u1")
+    luma = np.full((HEIGHT, WIDTH), 16, "u1")
+    luma[:, : 6 * 24] = codes.repeat(24)
+    return luma
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    lumas = [steps(number) for number in range(FRAMES)]
+    clip = write_clip(folder / "clip.mp4", gray(lumas), "yuv420p", rate=Fraction(RATE), tags=BT709_TAGS)
+    run(clip, output=folder / "cutout.webm", model="luma-key")
+    run(clip, background="#204060", output=folder / "composite.mp4", model="luma-key")
+    run(clip, background="#204060", output=folder / "composite.webm", model="luma-key")
+    for name in ("cutout.webm", "composite.mp4", "composite.webm"):
+        (folder / f"{name}.html").write_text(PAGE.format(name=name))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(folder: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    chromium, driver = need("chromium"), need("chromedriver")
+    try:
+        from selenium import webdriver
+    except ModuleNotFoundError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("selenium is missing")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"]
+    flags += ["disable-background-networking", "disable-component-update", "disable-dev-shm-usage"]
+    flags += ["autoplay-policy=no-user-gesture-required", "force-color-profile=srgb", "window-size=400,300"]
+    for flag in [*flags, f"user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(f"--{flag}")
+    started = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    started.set_script_timeout(30)
+    yield started
+    started.quit()
+
+
+def frame_at(browser: Any, seconds: float) -> tuple[float, Array]:
+    """(length in seconds, RGBA of the frame that is shown at `seconds`)."""
+    answer = browser.execute_async_script(FRAME_AT, seconds)
+    assert not isinstance(answer, str), answer
+    width, height, duration, text = answer
+    assert (width, height) == (WIDTH, HEIGHT)
+    return duration, np.frombuffer(base64.b64decode(text), "u1").reshape(height, width, 4)
+
+
+def inside(picture: Array) -> list[Array]:
+    """The inner parts of the six patches."""
+    return [picture[16:80, 24 * place + 8 : 24 * place + 16] for place in range(6)]
+
+
+def alphas_of(number: int) -> Array:
+    return (np.roll((16 + 219 * ALPHAS).round(), number) - 16) / 219
+
+
+@pytest.mark.parametrize("number", [0, 7, 3, 19, 11])
+def test_chromium_reads_the_alpha_of_any_frame_that_it_seeks(number: int, browser: Any, site: str) -> None:
+    browser.get(f"{site}/cutout.webm.html")
+    duration, picture = frame_at(browser, (number + 0.5) / RATE)
+    assert duration == pytest.approx(FRAMES / RATE, abs=0.02)
+    for seen, alpha in zip(inside(picture), alphas_of(number), strict=True):
+        assert np.abs(seen[..., 3] - alpha * 255).max() <= 1
+        if alpha > 0.2:  # the subject's own colour is as bright as its alpha
+            assert np.abs(seen[..., :3] - alpha * 255).max() <= 4
+
+
+def test_chromium_shows_what_lies_behind_a_cutout(browser: Any, site: str) -> None:
+    browser.get(f"{site}/cutout.webm.html")
+    frame_at(browser, 0.05)
+    with Image.open(BytesIO(browser.get_screenshot_as_png())) as shot:
+        picture = np.asarray(shot.convert("RGB")).astype(float)
+    page = np.array([0, 160, 255])
+    for seen, alpha in zip(inside(picture), alphas_of(0), strict=True):
+        assert np.abs(seen - (alpha * alpha * 255 + (1 - alpha) * page)).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["composite.mp4", "composite.webm"])
+def test_chromium_shows_a_composite_in_its_colours(name: str, browser: Any, site: str) -> None:
+    browser.get(f"{site}/{name}.html")
+    duration, picture = frame_at(browser, 0.75)
+    assert duration == pytest.approx(FRAMES / RATE, abs=0.02)
+    plate = np.array([0x20, 0x40, 0x60])
+    for seen, alpha in zip(inside(picture), alphas_of(7), strict=True):
+        assert seen[..., 3].min() == 255
+        assert np.abs(seen[..., :3] - (alpha * alpha * 255 + (1 - alpha) * plate)).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["cutout.webm", "composite.mp4"])
+def test_chromium_plays_an_output_to_its_end(name: str, browser: Any, site: str) -> None:
+    browser.get(f"{site}/{name}.html")
+    answer = browser.execute_async_script(PLAY)
+    assert not isinstance(answer, str), answer
+    reached, frames = answer
+    assert reached == pytest.approx(FRAMES / RATE, abs=0.05)
+    assert frames == FRAMES
