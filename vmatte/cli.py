@@ -33,20 +33,33 @@ app.add_typer(models_app, name="models")
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one line on stderr and the error's exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _ENDING_SIGNALS:
+        signal.signal(number, _interrupt)
+    if sys.stderr is None:  # closed by whoever started us: there is nobody to tell
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         app()
     except VmatteError as error:
         _fail(" ".join(str(error).split()), error.exit_code)
-    except KeyboardInterrupt:
+    except _Interrupted:
         _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no hang-up
+_ENDING_SIGNALS = [number for number in signal.Signals if number.name in _ENDING]
+
+
+class _Interrupted(BaseException):
+    """Not a KeyboardInterrupt: typer would end on one without a word."""
+
+
 def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+    for number in _ENDING_SIGNALS:  # a second Ctrl-C must not stop the first one's cleaning up
+        signal.signal(number, signal.SIG_IGN)
+    raise _Interrupted
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -97,7 +97,7 @@ ENCODINGS: dict[str, Encoding] = {
         alpha_bits=8,
         even_size=False,
         codec_options={"crf": "18", **_VP9},
-        container_options={},
+        container_options={"fflags": "+bitexact"},  # else a random id makes every file another one
         thread_type="AUTO",
         thread_count=THREADS,
         # libvpx's own alpha shares the colour's quality, and leaves soft hair up to 40 of 255 off.

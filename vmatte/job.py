@@ -87,6 +87,8 @@ def parse_background(text: str | None) -> FilePlate | ColorPlate | BlurPlate | N
         return NoPlate()
     if text.lower() == "blur":
         return BlurPlate()
+    if not text:
+        raise JobError("the background is empty; give a picture, a video, a colour, 'blur' or 'none'")
     path = Path(text).expanduser()
     if path.is_file():
         return FilePlate(path=path)

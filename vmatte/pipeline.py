@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 
 from vmatte.clip import ClipInfo
@@ -22,7 +22,7 @@ DEPTH = 2  # batches that may wait between two threads
 
 def mattes(
     clip: ClipInfo, frames: range, model: MattingModel, runtime: Runtime, stopwatch: Stopwatch
-) -> Iterator[MatteBatch]:
+) -> Generator[MatteBatch, None, None]:
     """Decode, upload and matte the clip's `frames`; decoding runs on a thread of its own."""
     decoded = prefetch(stopwatch.around("decode", decode(clip, frames, runtime.batch)), DEPTH)
     uploaded = stopwatch.around("upload", upload(stopwatch.around("waiting", decoded), clip.delivery))
@@ -38,10 +38,10 @@ def layers(
     matted = mattes(clip, frames, model, runtime, stopwatch)
     if isinstance(job.background, NoPlate):
         layer = prefetch(stopwatch.around("compose", cut_out(matted, job.row.alpha_bits)), DEPTH)
-        with closing(layer):
+        with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)
         return
     with open_plate(job.background, clip) as plate:
         layer = prefetch(stopwatch.around("compose", compose(matted, plate)), DEPTH)
-        with closing(layer):
+        with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)

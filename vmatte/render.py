@@ -111,7 +111,7 @@ def render(
         join([segment for segment in segments if segment.written], clip, job.row, whole)
         verify(whole, clip, job.row, written, alpha=job.layer == "cutout")
         sha256 = _sha256(whole)
-        publish(whole, job.output)
+        publish(whole, job.output, overwrite=runtime.overwrite)
     return RenderReport(
         output=job.output,
         frames=len(written),

@@ -17,6 +17,10 @@ def check_output(output: Path, inputs: list[Path], *, overwrite: bool, folder: b
     for path in inputs:
         if path.exists() and output.exists() and output.samefile(path):
             raise JobError(f"output {output} is the input itself; give another name")
+        if folder and output.resolve() in path.resolve().parents:
+            raise JobError(f"folder {output} holds the input {path.name}; give another name")
+    if output.parent.exists() and not output.parent.is_dir():
+        raise JobError(f"{output.parent} is a file, not a folder; give another name")
     if not output.parent.is_dir():
         raise JobError(f"folder {output.parent} does not exist; make it first")
     if folder:
@@ -43,8 +47,9 @@ def _check_folder(output: Path, *, overwrite: bool) -> None:
 @contextmanager
 def work_folder(output: Path) -> Iterator[Path]:
     """A new hidden folder in the output's own: publishing is a rename. It is removed however the render ends."""
+    beside = (output.resolve() if output.is_dir() else output.absolute()).parent
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent))
+        folder = Path(tempfile.mkdtemp(prefix=f".{output.name[:40]}.", suffix=".part", dir=beside))
     except OSError as error:
         raise JobError(f"folder {output.parent} cannot be written: {error.strerror}") from error
     try:
@@ -53,13 +58,40 @@ def work_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(whole: Path, output: Path) -> None:
-    """Give a finished, verified output its name, in one step."""
-    if whole.is_dir():
+def publish(whole: Path, output: Path, *, overwrite: bool) -> None:
+    """Give a finished, verified output its name, in one step. JobError where another file took it in the meantime."""
+    try:
+        if whole.is_dir():
+            output = output.resolve()  # a link to a folder stays one
+            replaced = whole.parent / "replaced"
+            if output.exists():
+                _check_folder(output, overwrite=overwrite)
+                output.rename(replaced)
+            try:
+                whole.rename(output)
+            except BaseException:
+                if replaced.exists():
+                    replaced.rename(output)
+                raise
+            return
+        with whole.open("rb") as file:
+            os.fsync(file.fileno())
+        if overwrite:
+            os.replace(whole, output)
+        else:
+            _take_free_name(whole, output)
+    except FileExistsError as error:
+        raise JobError(f"{output} turned up during the render; give -y to overwrite it, or another name") from error
+    except OSError as error:
+        raise JobError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _take_free_name(whole: Path, output: Path) -> None:
+    try:
+        os.link(whole, output)  # unlike a rename it fails where the name is taken
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
         if output.exists():
-            output.rename(whole.parent / "replaced")
-        whole.rename(output)
-        return
-    with whole.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(whole, output)
+            raise FileExistsError(output) from None
+        os.replace(whole, output)

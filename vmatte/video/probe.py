@@ -78,7 +78,7 @@ def probe(path: str | Path) -> ClipInfo:
                     language=audio.metadata.get("language"),
                 )
                 for audio in container.streams.audio
-                if audio.codec_context is not None and audio.codec_context.sample_rate
+                if audio.codec_context is not None and audio.codec_context.sample_rate and _sounds(path, audio.index)
             ),
             timecode=_timecode(container),
             metadata=dict(container.metadata),
@@ -95,7 +95,7 @@ def open_source(path: Path) -> av.container.InputContainer:
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty")
     try:
-        return av.open(str(path), metadata_errors="ignore")
+        return av.open(str(path.absolute()), metadata_errors="ignore")  # "take1:2.mp4" alone names a protocol
     except PermissionError as error:
         raise SourceError(f"{path} may not be read: permission denied") from error
     except (av.error.FFmpegError, ValueError) as error:
@@ -207,7 +207,7 @@ def _promised(
     if index.counted or not container.duration or not _matroska_is_cut_off(Path(container.name)):
         return 0
     steps = np.diff(index.pts) * float(time_base) * float(rate)
-    if len(steps) == 0 or np.median(np.abs(steps - 1)) > 0.1:
+    if len(steps) and np.median(np.abs(steps - 1)) > 0.1:
         return 0
     until = _clock_time(stream.metadata.get("DURATION"))
     if until is None:
@@ -235,6 +235,15 @@ def _ebml_size(file: BinaryIO) -> int | None:
     return None if value == (1 << 7 * length) - 1 else value
 
 
+def _sounds(path: Path, stream: int) -> bool:
+    """Whether an audio stream holds anything: a recorder may have opened it in vain, or the file ends before it."""
+    with open_source(path) as container:
+        try:
+            return any(packet.size for packet in container.demux(container.streams[stream]))
+        except av.error.FFmpegError:
+            return False
+
+
 def _clock_time(text: str | None) -> Fraction | None:
     """Seconds of a Matroska tag such as 00:00:31.032000000."""
     if text is None:
@@ -245,18 +254,19 @@ def _clock_time(text: str | None) -> Fraction | None:
 
 def _coding(frame: VideoFrame, stream: VideoStream) -> Coding:
     """What the codes mean; untagged HD is BT.709, untagged SD is BT.601."""
-    bits = frame.format.components[0].bits
+    depth = frame.format.components[0].bits
+    bits = 8 if depth <= 8 else 10 if depth <= 10 else 12
     full_range = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
     primaries = _known(int(frame.color_primaries), stream.codec_context.color_primaries)
     transfer = _known(int(frame.color_trc), stream.codec_context.color_trc)
     matrix = _known(int(frame.colorspace), stream.codec_context.colorspace)
     if frame.format.is_rgb or frame.format.name == "pal8":
-        return Coding(ColorTags(RGB_MATRIX, primaries, transfer, full_range=True), max(bits, 8))
+        return Coding(ColorTags(RGB_MATRIX, primaries, transfer, full_range=True), bits)
     if matrix in (UNSPECIFIED, RGB_MATRIX):
         wide = primaries == BT2020_PRIMARIES or transfer in HDR_TRANSFERS
         is_hd = frame.width >= HD_WIDTH or frame.height >= HD_HEIGHT
         matrix = 9 if wide else (BT709 if is_hd else BT601).matrix
-    return Coding(ColorTags(matrix, primaries, transfer, full_range), max(bits, 8))
+    return Coding(ColorTags(matrix, primaries, transfer, full_range), bits)
 
 
 def _known(of_frame: int, of_stream: int) -> int:

@@ -34,16 +34,16 @@ def decode(clip: ClipInfo, frames: range, batch: int) -> Iterator[DecodedFrames]
     first = 0
     for number, frame in _numbered_frames(clip, frames):
         if waiting and number != first + len(waiting):
-            yield _stacked(first, waiting, _coding(clip))
+            yield _stacked(first, waiting, clip.coding)
             waiting = []
         if not waiting:
             first = number
         waiting.append(_planes(frame, clip))
         if len(waiting) == batch:
-            yield _stacked(first, waiting, _coding(clip))
+            yield _stacked(first, waiting, clip.coding)
             waiting = []
     if waiting:
-        yield _stacked(first, waiting, _coding(clip))
+        yield _stacked(first, waiting, clip.coding)
 
 
 def _stacked(first: int, planes: list[Planes], coding: Coding) -> DecodedFrames:
@@ -169,12 +169,6 @@ def _pulled(graph: av.filter.Graph, numbers: list[int]) -> Iterator[tuple[int, V
         except (av.error.BlockingIOError, av.error.EOFError):
             return
         yield numbers.pop(0), frame
-
-
-def _coding(clip: ClipInfo) -> Coding:
-    """As `_planes` hands them over: what no planar format of ours holds comes out in 8, 10 or 12 bits."""
-    bits = clip.coding.bits
-    return Coding(clip.coding.color, 8 if bits <= 8 else 10 if bits <= 10 else 12)
 
 
 def _planes(frame: VideoFrame, clip: ClipInfo) -> Planes:

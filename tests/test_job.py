@@ -1,0 +1,109 @@
+"""A job from the words that a user gives."""
+
+from pathlib import Path
+
+import pytest
+from PIL import ImageColor
+from pydantic import ValidationError
+
+from vmatte.encodings import ENCODINGS
+from vmatte.errors import JobError
+from vmatte.job import BlurPlate, ColorPlate, FilePlate, NoPlate, RenderJob, Runtime, make_job, parse_background
+
+
+def test_every_css_colour_is_known() -> None:
+    for name in ImageColor.colormap:
+        assert parse_background(name) == ColorPlate(rgb=ImageColor.getrgb(name)[:3])
+
+
+@pytest.mark.parametrize(
+    ("word", "background"),
+    [
+        (None, NoPlate()),
+        ("none", NoPlate()),
+        ("None", NoPlate()),
+        ("blur", BlurPlate()),
+        ("#00b140", ColorPlate(rgb=(0, 177, 64))),
+        ("navy", ColorPlate(rgb=(0, 0, 128))),
+        ("hsl(120, 100%, 25%)", ColorPlate(rgb=(0, 128, 0))),
+    ],
+)
+def test_a_word_becomes_a_background(word: str | None, background: object) -> None:
+    assert parse_background(word) == background
+
+
+@pytest.mark.parametrize("name", ["navy", "#00b140", "red.png"])
+def test_a_file_goes_before_a_colour_of_its_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    assert parse_background(name) == FilePlate(path=Path(name))
+
+
+@pytest.mark.parametrize("word", ["", "blurple", "#12", "#gggggg", "rgb(1, 2)", "rgb(300, 0, 0)", "studio.png", "a/b"])
+def test_what_is_no_background_is_a_job_error(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(JobError):
+        parse_background(word)
+
+
+@pytest.mark.parametrize(
+    ("background", "output", "encoding", "row", "path"),
+    [
+        (None, None, None, "prores4444", "talk_cutout.mov"),
+        (None, None, "webm", "webm", "talk_cutout.webm"),
+        (None, None, "png", "png", "talk_cutout"),
+        ("navy", None, None, "mp4", "talk_composite.mp4"),
+        ("navy", None, "prores4444", "prores4444", "talk_composite.mov"),
+        ("navy", "a.mp4", None, "mp4", "a.mp4"),
+        ("navy", "a.M4V", None, "mp4", "a.M4V"),
+        ("navy", "a.mov", None, "prores4444", "a.mov"),
+        (None, "a.webm", None, "webm", "a.webm"),
+        (None, "frames", "png", "png", "frames"),
+        (None, "frames.v2", "png", "png", "frames.v2"),
+    ],
+)
+def test_the_output_and_its_encoding_follow_from_each_other(
+    background: str | None, output: str | None, encoding: str | None, row: str, path: str
+) -> None:
+    output = None if output is None else f"shots/{output}"
+    job = make_job("shots/talk.mp4", background=background, output=output, encoding=encoding)
+    assert job.row is ENCODINGS[row]
+    assert job.output == Path("shots") / path
+    assert job.layer == ("cutout" if background is None else "composite")
+
+
+@pytest.mark.parametrize(
+    ("background", "output", "encoding"),
+    [
+        (None, "a.mp4", None),
+        (None, None, "mp4"),
+        ("navy", "a.avi", None),
+        ("navy", "frames", None),
+        ("navy", "a.mov", "mp4"),
+        ("navy", "a.avi", "mp4"),
+        ("navy", "frames", "webm"),
+        ("navy", "a.mp4", "png"),
+        ("navy", "a.mp4", "h266"),
+    ],
+)
+def test_an_output_that_cannot_be_is_a_job_error(
+    background: str | None, output: str | None, encoding: str | None
+) -> None:
+    with pytest.raises(JobError):
+        make_job("talk.mp4", background=background, output=output, encoding=encoding)
+
+
+def test_equal_words_make_equal_jobs_and_survive_json() -> None:
+    job = make_job("talk.mp4", background="navy")
+    assert job == make_job(Path("talk.mp4"), background=ColorPlate(rgb=(0, 0, 128)))
+    assert RenderJob.model_validate_json(job.model_dump_json()) == job
+
+
+def test_a_job_is_frozen_and_takes_no_unknown_field() -> None:
+    job = make_job("talk.mp4", background="navy")
+    with pytest.raises(ValidationError):
+        job.model = "u2netp"  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        RenderJob.model_validate({**job.model_dump(), "backgroud": "navy"})
+    with pytest.raises(ValidationError):
+        Runtime(batch=0)

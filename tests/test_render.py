@@ -1,0 +1,655 @@
+"""A render from the clip to the file: what is lost is said, what is whole is published, and what it costs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import clips
+import numpy as np
+import pytest
+from conftest import Ended, Seen
+from numpy.typing import NDArray
+from PIL import Image
+
+import vmatte
+
+LUMA_KEY = {"model": "luma-key"}
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+Tool = Callable[..., bytes]
+Look = Callable[[Path], Seen]
+
+
+def entries(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def picture_at(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def shown_lumas(path: Path, run_ffmpeg: Tool) -> list[int]:
+    """The luma in the middle of each frame of a 4:2:0 file, as ffmpeg decodes it."""
+    raw = run_ffmpeg("-i", path, "-vf", "crop=2:2", "-vsync", 0, "-f", "rawvideo", "-pix_fmt", "yuv420p", "-")
+    return [int(code) for code in np.frombuffer(raw, "u1").reshape(-1, 6)[:, 0]]
+
+
+# Damage
+
+
+@pytest.fixture
+def talk(tmp_path: Path, run_ffmpeg: Tool) -> Callable[..., Path]:
+    """Makes a clip with a tone: thirty frames that all differ, each of them noise, so that its packet has a size."""
+
+    def make(name: str, *options: object) -> Path:
+        picture = "testsrc2=s=160x120:r=25:d=1.2,noise=alls=20:allf=t:all_seed=1"
+        sound = "sine=d=1.2:r=48000"
+        made = tmp_path / name
+        run_ffmpeg("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-pix_fmt", "yuv420p", *options, made)
+        return made
+
+    return make
+
+
+INTRA = ("-c:v", "libx264", "-g", 1)
+NO_B = ("-c:v", "libx264", "-bf", 0, "-g", 12)
+B_FRAMES = ("-c:v", "libx264", "-bf", 2, "-g", 250)
+
+
+def packets_of(path: Path) -> list[tuple[int, int, Fraction]]:
+    """(place in the file, bytes, seconds) of each picture, in decoding order."""
+    content = path.read_bytes()
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        found = [packet for packet in container.demux(stream) if packet.size]
+        # Matroska's `pos` is that of the block round the picture.
+        places = [content.index(bytes(packet), packet.pos) for packet in found]
+        return [
+            (place, packet.size, packet.pts * stream.time_base) for place, packet in zip(places, found, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("kept", [1, 2, 13, 29])
+@pytest.mark.parametrize("codec", [INTRA, NO_B, B_FRAMES], ids=["intra", "no-b", "b-frames"])
+@pytest.mark.parametrize("name", ["talk.mp4", "talk.mov"])
+def test_a_clip_that_was_cut_off_gives_its_intact_frames_and_says_how_many_are_lost(
+    name: str,
+    codec: tuple[object, ...],
+    kept: int,
+    talk: Callable[..., Path],
+    tmp_path: Path,
+    vmatte_command: Callable[..., Ended],
+    look: Look,
+) -> None:
+    clip = talk(name, *codec, "-an", "-movflags", "faststart")
+    packets = packets_of(clip)
+    place, size, _ = packets[kept]
+    # Through the middle of a frame's bytes: those before it are whole.
+    os.truncate(clip, place + size // 2)
+    ended = vmatte_command("run", clip, "--bg", "navy", "-o", tmp_path / "out.mp4", "-q", "--model", "luma-key")
+    assert ended.code == 3
+    assert f"{30 - kept} of its 30 frames could not be decoded" in ended.err
+    assert f"the {kept} intact ones are in {tmp_path / 'out.mp4'}" in ended.err
+    assert ended.err.count("\n") == 1
+    assert look(tmp_path / "out.mp4").times == sorted(time for _, _, time in packets[:kept])
+
+
+@pytest.mark.parametrize("kept", [1, 13, 29])
+def test_a_matroska_that_was_cut_off_says_how_many_are_lost(
+    kept: int,
+    talk: Callable[..., Path],
+    tmp_path: Path,
+    vmatte_command: Callable[..., Ended],
+    look: Look,
+) -> None:
+    clip = talk("talk.mkv", *NO_B, "-c:a", "aac")
+    place, size, _ = packets_of(clip)[kept]
+    os.truncate(clip, place + size // 2)
+    ended = vmatte_command("run", clip, "--bg=navy", "-o", tmp_path / "out.mp4", "-q", "--json", "--model=luma-key")
+    assert ended.code == 3
+    assert f"{30 - kept} of its 30 frames could not be decoded" in ended.err
+    report = json.loads(ended.out)
+    assert (report["frames"], report["lost"]) == (kept, 30 - kept)
+    assert len(look(tmp_path / "out.mp4").times) == kept
+
+
+def test_a_clip_that_was_cut_off_before_its_sound_began_gives_its_picture(
+    talk: Callable[..., Path], tmp_path: Path, look: Look
+) -> None:
+    clip = talk("talk.mp4", *B_FRAMES, "-c:a", "aac", "-movflags", "faststart")
+    with av.open(str(clip)) as container:
+        sound_from = min(packet.pos for packet in container.demux(audio=0) if packet.size)
+    place, size, _ = packets_of(clip)[1]
+    os.truncate(clip, place + size // 2)
+    assert place + size // 2 < sound_from
+    report = vmatte.run(clip, background="navy", output=tmp_path / "out.mp4", **LUMA_KEY)
+    assert (report.frames, report.lost) == (1, 29)
+    assert look(tmp_path / "out.mp4").audio == []
+
+
+def test_a_track_without_sound_is_no_obstacle(tmp_path: Path, run_ffmpeg: Tool, look: Look) -> None:
+    silence = ("-f", "lavfi", "-i", "sine=d=0.4:r=48000", "-af", "atrim=end_sample=0", "-c:a", "pcm_s16le")
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.4", *silence, tmp_path / "clip.mkv")
+    for name in ("out.mp4", "out.mov", "out.webm"):
+        vmatte.run(tmp_path / "clip.mkv", background="navy", output=tmp_path / name, **LUMA_KEY)
+        assert len(look(tmp_path / name).times) == 10
+
+
+def test_a_cut_off_clip_becomes_the_pictures_that_it_has(talk: Callable[..., Path], tmp_path: Path) -> None:
+    clip = talk("talk.mp4", *INTRA, "-movflags", "faststart")
+    os.truncate(clip, packets_of(clip)[7][0] + 10)
+    report = vmatte.run(clip, output=tmp_path / "out", encoding="png", **LUMA_KEY)
+    assert (report.frames, report.lost) == (7, 23)
+    assert entries(tmp_path / "out") == {f"{number:06d}.png" for number in range(7)}
+
+
+def overwrite(clip: Path, place: int, content: bytes) -> None:
+    with clip.open("r+b") as file:
+        file.seek(place)
+        file.write(content)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+@pytest.mark.parametrize("damage", ["zeros", "noise"])
+def test_destroyed_frames_in_the_middle_are_left_out_and_all_else_keeps_its_time(
+    damage: str, suffix: str, talk: Callable[..., Path], tmp_path: Path, run_ffmpeg: Tool, look: Look
+) -> None:
+    codec = ("-c:v", "libvpx-vp9", "-g", 1, "-c:a", "libopus") if suffix == ".webm" else (*INTRA, "-c:a", "aac")
+    clip = talk(f"talk{suffix}", *codec)
+    packets = packets_of(clip)
+    noise = np.random.default_rng(1)
+    sound_before = run_ffmpeg("-i", clip, "-map", "0:a", "-c", "copy", "-f", "md5", "-")
+    for number in (4, 5, 17):
+        place, size, _ = packets[number]
+        overwrite(clip, place, bytes(size) if damage == "zeros" else noise.bytes(size))
+    output = tmp_path / ("out.webm" if suffix == ".webm" else "out.mp4")
+    report = vmatte.run(clip, background="navy", output=output, **LUMA_KEY)
+    assert (report.frames, report.lost) == (27, 3)
+    due = [time for number, (_, _, time) in enumerate(packets) if number not in (4, 5, 17)]
+    tick = Fraction(1, 1000) if suffix in (".webm", ".mkv") else 0
+    seen = look(output)
+    assert max(abs(found - time) for found, time in zip(seen.times, due, strict=True)) <= tick
+    assert run_ffmpeg("-i", output, "-map", "0:a", "-c", "copy", "-f", "md5", "-") == sound_before
+
+
+def test_frames_with_flipped_bytes_are_not_passed_off_as_intact(
+    talk: Callable[..., Path], tmp_path: Path, look: Look
+) -> None:
+    clip = talk("talk.mp4", *INTRA, "-c:a", "aac")
+    packets = packets_of(clip)
+    for number in (4, 17):
+        place, size, _ = packets[number]
+        # Inside the picture's own data, behind all headers: the decoder notices, and fills the hole with a guess.
+        overwrite(clip, place + size // 2, np.random.default_rng(number).bytes(size // 4))
+    report = vmatte.run(clip, background="navy", output=tmp_path / "out.mp4", **LUMA_KEY)
+    assert (report.frames, report.lost) == (28, 2)
+    assert look(tmp_path / "out.mp4").times == [time for n, (_, _, time) in enumerate(packets) if n not in (4, 17)]
+
+
+def test_a_clip_whose_every_frame_is_destroyed_is_an_error(
+    talk: Callable[..., Path], tmp_path: Path, vmatte_command: Callable[..., Ended]
+) -> None:
+    clip = talk("talk.mp4", *INTRA, "-an")
+    for place, size, _ in packets_of(clip):
+        overwrite(clip, place, bytes(size))
+    ended = vmatte_command("run", clip, "--bg", "navy", "-o", tmp_path / "out.mp4", "-q", "--model", "luma-key")
+    assert ended.code == 2
+    assert "no frame of it can be decoded" in ended.err
+    assert ended.err.count("\n") == 1
+    assert entries(tmp_path) == {"talk.mp4"}
+
+
+def test_a_damaged_plate_shows_its_last_intact_frame(tmp_path: Path) -> None:
+    grey = [clips.flat((24 + 8 * k, 128, 128), 64, 48) for k in range(6)]
+    plate = clips.write_clip(tmp_path / "plate.mp4", grey, options={"qp": "0", "preset": "ultrafast", "g": "1"})
+    place, size, _ = packets_of(plate)[3]
+    overwrite(plate, place, bytes(size))
+    clip = clips.black_clip(tmp_path / "clip.mp4", 6)
+    report = vmatte.run(clip, background=plate, output=tmp_path / "out", encoding="png", **LUMA_KEY)
+    levels = [float(picture_at(path).mean()) for path in sorted(report.output.iterdir())]
+    assert np.abs(np.array(levels) - (8 + 8 * np.array([0, 1, 2, 2, 4, 5])) * 255 / 219).max() <= 1
+
+
+# Publishing
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return clips.write_clip(tmp_path / "clip.mp4", [clips.flat((40 + 20 * k, 128, 128), 64, 48) for k in range(6)])
+
+
+def at_the_end(change: Callable[[], object]) -> Callable[..., None]:
+    """Progress that makes the change once, when the last frame has been asked for."""
+
+    def on_frames(done: int, total: int, *_: object) -> None:
+        if done == total:
+            change()
+
+    return on_frames
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out"])
+def test_a_file_that_turned_up_during_the_render_is_not_overwritten(name: str, clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / name
+
+    def turn_up() -> None:
+        if name == "out":
+            output.mkdir()
+        (output / "mine.txt" if name == "out" else output).write_text("precious")
+
+    options = {"encoding": "png"} if name == "out" else {"background": "navy"}
+    with pytest.raises(vmatte.VmatteError, match="out"):
+        vmatte.run(clip, output=output, on_frames=at_the_end(turn_up), **options, **LUMA_KEY)
+    assert (output / "mine.txt" if name == "out" else output).read_text() == "precious"
+    assert entries(tmp_path) == {"clip.mp4", name}
+
+
+def test_a_folder_that_went_away_during_the_render_is_an_error(clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(vmatte.VmatteError, match="folder"):
+        vmatte.run(
+            clip,
+            background="navy",
+            output=folder / "out.mp4",
+            on_frames=at_the_end(lambda: shutil.rmtree(folder)),
+            **LUMA_KEY,
+        )
+
+
+def test_a_clip_that_went_away_during_the_render_is_an_error(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(vmatte.VmatteError, match=r"clip\.mp4"):
+        vmatte.run(clip, background="navy", output=tmp_path / "out.mp4", on_frames=at_the_end(clip.unlink), **LUMA_KEY)
+    assert entries(tmp_path) == set()
+
+
+def test_overwriting_pictures_leaves_none_of_the_old_ones(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "000099.png").write_text("old")
+    vmatte.run(clip, output=tmp_path / "out", encoding="png", overwrite=True, **LUMA_KEY)
+    assert entries(tmp_path) == {"clip.mp4", "out"}
+    assert entries(tmp_path / "out") == {f"{number:06d}.png" for number in range(6)}
+
+
+def test_a_failed_render_leaves_the_old_output_alone(tmp_path: Path, talk: Callable[..., Path]) -> None:
+    (tmp_path / "out.mp4").write_text("the render before")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)).save(tmp_path / "plate.png")
+    os.truncate(tmp_path / "plate.png", 4000)
+    with pytest.raises(vmatte.VmatteError):
+        vmatte.run(
+            talk("talk.mp4"), background=tmp_path / "plate.png", output=tmp_path / "out.mp4", overwrite=True, **LUMA_KEY
+        )
+    assert (tmp_path / "out.mp4").read_text() == "the render before"
+    assert entries(tmp_path) == {"out.mp4", "plate.png", "talk.mp4"}
+
+
+def test_two_renders_to_one_output_leave_one_whole_file(clip: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vmatte", "run", clip, "-o", tmp_path / "out.mp4", "--json", "--model", "luma-key"]
+    both = [
+        subprocess.Popen([*command, "--bg", color], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for color in ("navy", "white")
+    ]
+    ended = [(*process.communicate(timeout=60), process.returncode) for process in both]
+    assert {code for _, _, code in ended} <= {0, 2}
+    hashes = {json.loads(out)["sha256"] for out, _, code in ended if code == 0}
+    assert hashlib.sha256((tmp_path / "out.mp4").read_bytes()).hexdigest() in hashes
+    assert len(hashes) == 1, "without -y the second one must not replace what the first one made"
+    assert entries(tmp_path) == {"clip.mp4", "out.mp4"}
+
+
+# Clips of every kind
+
+
+def times_match(seen: Sequence[Fraction], due: Sequence[Fraction], tick: Fraction | int = 0) -> None:
+    assert len(seen) == len(due)
+    assert max(abs(found - time) for found, time in zip(seen, due, strict=True)) <= tick
+
+
+@pytest.mark.parametrize("size", [(2, 2), (16, 8), (1, 1), (3, 5), (33, 17), (2, 270), (1920, 2)])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("out.mp4", {"background": "blur"}),
+        ("out.mov", {}),
+        ("out.webm", {}),
+        ("out.webm", {"background": "navy"}),
+        ("out", {"encoding": "png"}),
+    ],
+    ids=["mp4", "mov", "webm-alpha", "webm", "png"],
+)
+def test_a_clip_may_be_tiny_or_narrow(
+    name: str, options: dict[str, str], size: tuple[int, int], tmp_path: Path, look: Look
+) -> None:
+    width, height = size
+    frames = [clips.flat((100 + k, 128, 128), width, height) for k in range(2)]
+    clip = clips.write_clip(tmp_path / "clip.mkv", frames, codec="ffv1")
+    report = vmatte.run(clip, output=tmp_path / name, **options, **LUMA_KEY)
+    if name == "out":
+        assert [picture_at(path).shape for path in sorted(report.output.iterdir())] == [(height, width, 4)] * 2
+        return
+    seen = look(report.output)
+    assert len(seen.times) == 2
+    whole = (width + width % 2, height + height % 2) if name == "out.mp4" else size
+    assert (seen.video["width"], seen.video["height"]) == whole
+
+
+def test_a_single_frame_is_a_clip(tmp_path: Path, run_ffmpeg: Tool, look: Look) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 1)
+    vmatte.run(clip, background="#808080", output=tmp_path / "out.mp4", **LUMA_KEY)
+    assert look(tmp_path / "out.mp4").times == [0]
+    (luma,) = shown_lumas(tmp_path / "out.mp4", run_ffmpeg)
+    assert abs(luma - (16 + 219 * 128 / 255)) <= 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp"])
+def test_a_picture_is_a_clip_of_one_frame(suffix: str, tmp_path: Path) -> None:
+    level = 180
+    Image.new("RGB", (64, 48), (level,) * 3).save(tmp_path / f"picture{suffix}")
+    report = vmatte.run(tmp_path / f"picture{suffix}", output=tmp_path / "out", encoding="png", **LUMA_KEY)
+    assert report.frames == 1
+    rgba = picture_at(tmp_path / "out" / "000000.png").astype(int)
+    assert np.abs(rgba - level).max() <= 1
+
+
+def test_a_gif_is_a_clip(tmp_path: Path) -> None:
+    grey = [Image.new("L", (64, 48), 40 + 50 * k) for k in range(4)]
+    grey[0].save(tmp_path / "clip.gif", save_all=True, append_images=grey[1:], duration=[40, 80, 120, 40])
+    matted = list(vmatte.matte(tmp_path / "clip.gif", **LUMA_KEY))
+    assert [frame.pts * frame.time_base for frame in matted] == [Fraction(t, 100) for t in (0, 4, 12, 24)]
+    for k, frame in enumerate(matted):
+        assert float((frame.alpha - (40 + 50 * k) / 255).abs().max()) <= 1 / 255
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("coding", [clips.BT709_LIMITED, clips.BT601_FULL], ids=["709", "601-full"])
+def test_a_clip_of_any_depth_keeps_its_colours(coding: tuple[int, int], bits: int, tmp_path: Path) -> None:
+    rgb = (200, 90, 40)
+    dtype, pix_fmt = ("u1", "yuv444p") if bits == 8 else ("<u2", f"yuv444p{bits}le")
+    frame = clips.flat(clips.codes_of(rgb, coding=coding, bits=bits), 64, 48, dtype=dtype)
+    clip = clips.write_clip(tmp_path / "clip.mkv", [frame], codec="ffv1", pix_fmt=pix_fmt, coding=coding)
+    (matted,) = vmatte.matte(clip, **LUMA_KEY)
+    for plane, value in zip(matted.rgb, rgb, strict=True):
+        assert float((plane - value / 255).abs().max()) <= 2 / 255
+    vmatte.run(clip, output=tmp_path / "cutout", encoding="png", **LUMA_KEY)
+    rgba = picture_at(tmp_path / "cutout" / "000000.png").astype(float)
+    alpha = 0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2]
+    assert np.abs(rgba - [*rgb, alpha]).max() <= 2
+    vmatte.run(clip, background="black", output=tmp_path / "composite", encoding="png", **LUMA_KEY)
+    over_black = picture_at(tmp_path / "composite" / "000000.png").astype(float)
+    assert np.abs(over_black - np.array(rgb) * alpha / 255).max() <= 3
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_grey_clip_keeps_its_level(bits: int, tmp_path: Path, run_ffmpeg: Tool) -> None:
+    pix_fmt = "gray" if bits == 8 else "gray16le"
+    picture = "color=0x808080:s=64x48:d=0.04"
+    run_ffmpeg("-f", "lavfi", "-i", picture, "-pix_fmt", pix_fmt, "-c:v", "ffv1", tmp_path / "clip.mkv")
+    (matted,) = vmatte.matte(tmp_path / "clip.mkv", **LUMA_KEY)
+    assert float((matted.rgb - 128 / 255).abs().max()) <= 2 / 255
+    vmatte.run(tmp_path / "clip.mkv", output=tmp_path / "out", encoding="png", **LUMA_KEY)
+    rgba = picture_at(tmp_path / "out" / "000000.png").astype(float)
+    assert np.abs(rgba - 128).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [("clip.mov", "prores_ks", "yuva444p10le"), ("clip.mov", "qtrle", "argb"), ("clip.webm", "libvpx-vp9", "yuva420p")],
+)
+def test_a_clips_own_alpha_is_no_obstacle(
+    name: str, codec: str, pix_fmt: str, tmp_path: Path, run_ffmpeg: Tool
+) -> None:
+    picture = "color=0xb0b0b0:s=64x48:r=25:d=0.2,format=rgba,colorchannelmixer=aa=0.5"
+    # ProRes 4444 needs its profile named to keep the alpha.
+    options = ("-profile:v", "4444") if codec == "prores_ks" else ()
+    run_ffmpeg("-f", "lavfi", "-i", picture, "-c:v", codec, "-pix_fmt", pix_fmt, *options, tmp_path / name)
+    vmatte.run(tmp_path / name, output=tmp_path / "out", encoding="png", **LUMA_KEY)
+    assert len(entries(tmp_path / "out")) == 5
+    rgba = picture_at(tmp_path / "out" / "000000.png").astype(float)
+    assert np.abs(rgba - 0xB0).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".mov"])
+@pytest.mark.parametrize("offset", [100, 90_000])
+def test_a_late_clock_keeps_picture_and_sound_together(
+    offset: int, suffix: str, tmp_path: Path, run_ffmpeg: Tool, look: Look
+) -> None:
+    inputs = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.4", "-f", "lavfi", "-i", "sine=d=0.4:r=48000")
+    clip = tmp_path / f"clip{suffix}"
+    run_ffmpeg(*inputs, "-pix_fmt", "yuv420p", "-bf", 0, "-c:a", "aac", "-output_ts_offset", offset, clip)
+    vmatte.run(clip, background="navy", output=tmp_path / "out.mp4", **LUMA_KEY)
+    source, made = look(clip), look(tmp_path / "out.mp4")
+    times_match(made.times, [time - source.times[0] + made.times[0] for time in source.times], Fraction(1, 1000))
+    apart = (source.audio_times[0] - source.times[0]) - (made.audio_times[0] - made.times[0])
+    assert abs(apart) <= Fraction(1, 500)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_times_before_zero_keep_their_steps(suffix: str, tmp_path: Path, run_ffmpeg: Tool, look: Look) -> None:
+    clip = tmp_path / f"clip{suffix}"
+    shifted = ("-output_ts_offset", -0.2, "-avoid_negative_ts", "disabled")
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.4", "-pix_fmt", "yuv420p", "-bf", 0, *shifted, clip)
+    report = vmatte.run(clip, background="navy", output=tmp_path / "out.mp4", **LUMA_KEY)
+    source, made = look(clip), look(tmp_path / "out.mp4")
+    assert report.frames == len(source.times)
+    times_match(made.times, [time - source.times[0] + made.times[0] for time in source.times], Fraction(1, 1000))
+
+
+@pytest.mark.parametrize(
+    ("clip_name", "sound", "output"),
+    [
+        ("clip.mp4", "aac", "out.mp4"),
+        ("clip.mov", "pcm_s16le", "out.mp4"),
+        ("clip.mov", "pcm_s16le", "out.mov"),
+        ("clip.mp4", "aac", "out.webm"),
+    ],
+)
+def test_a_blip_of_sound_is_kept(
+    clip_name: str, sound: str, output: str, tmp_path: Path, run_ffmpeg: Tool, look: Look
+) -> None:
+    inputs = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.4", "-f", "lavfi", "-i", "sine=d=0.01:r=48000")
+    run_ffmpeg(*inputs, "-pix_fmt", "yuv420p", "-c:a", sound, tmp_path / clip_name)
+    vmatte.run(tmp_path / clip_name, background="navy", output=tmp_path / output, **LUMA_KEY)
+    seen = look(tmp_path / output)
+    assert len(seen.times) == 10
+    assert len(seen.audio) == 1
+    assert seen.audio_times
+
+
+@pytest.mark.parametrize("suffix", [".h264", ".mpg", ".avi", ".flv", ".mxf"])
+def test_other_containers_lose_no_frame(suffix: str, tmp_path: Path, run_ffmpeg: Tool, look: Look) -> None:
+    clip = tmp_path / f"clip{suffix}"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.8", "-pix_fmt", "yuv420p", clip)
+    report = vmatte.run(clip, background="navy", output=tmp_path / "out.mp4", **LUMA_KEY)
+    assert (report.frames, report.lost) == (20, 0)
+    due = [Fraction(number, 25) for number in range(20)]
+    made = look(tmp_path / "out.mp4").times
+    times_match([time - made[0] for time in made], due, Fraction(1, 1000))
+
+
+# The library
+
+
+def flat_patches() -> tuple[clips.Frame, NDArray[np.uint8]]:
+    """A frame of 16 x 16 patches, and their colours (3, 4, 3)."""
+    colours = np.random.default_rng(3).integers(20, 235, (3, 4, 3), np.uint8)
+    planes = [np.zeros((48, 64), "u1") for _ in range(3)]
+    for row in range(3):
+        for column in range(4):
+            for plane, code in zip(planes, clips.codes_of(colours[row, column].tolist()), strict=True):
+                plane[16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = code
+    return (planes[0], planes[1][::2, ::2].copy(), planes[2][::2, ::2].copy()), colours
+
+
+def test_matte_yields_every_frame_with_its_time(tmp_path: Path, run_ffmpeg: Tool, look: Look) -> None:
+    frame, _ = flat_patches()
+    ticks = [0, 40, 100, 220, 260]
+    clip = clips.write_clip(
+        tmp_path / "clip.mp4", [frame] * 5, pix_fmt="yuv420p", pts=ticks, time_base=Fraction(1, 1000)
+    )
+    matted = list(vmatte.matte(str(clip), **LUMA_KEY))
+    assert [item.pts * item.time_base for item in matted] == look(clip).times
+    convert = "scale=in_color_matrix=bt709:in_range=tv:flags=accurate_rnd+full_chroma_int"
+    raw = run_ffmpeg("-i", clip, "-vsync", 0, "-vf", convert, "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
+    by_ffmpeg = np.frombuffer(raw, "u1").reshape(5, 48, 64, 3).transpose(0, 3, 1, 2) / 255
+    for item, decoded in zip(matted, by_ffmpeg, strict=True):
+        assert (str(item.rgb.dtype), tuple(item.rgb.shape)) == ("torch.float32", (3, 48, 64))
+        assert (str(item.alpha.dtype), tuple(item.alpha.shape)) == ("torch.float32", (1, 48, 64))
+        rgb, alpha = item.rgb.numpy(), item.alpha.numpy()
+        assert rgb.min() >= 0
+        assert rgb.max() <= 1
+        for top in (0, 16, 32):
+            for left in (0, 16, 32, 48):
+                middle = (slice(None), slice(top + 5, top + 11), slice(left + 5, left + 11))
+                assert np.abs(rgb[middle] - decoded[middle]).max() <= 2 / 255
+        luma = np.tensordot([0.2126, 0.7152, 0.0722], rgb, axes=1)
+        assert np.abs(alpha[0] - luma).max() < 1e-5
+
+
+def test_mattes_come_while_the_clip_is_read_and_leaving_early_ends_all_threads(tmp_path: Path) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 200)
+    before = set(threading.enumerate())
+    matted = vmatte.matte(clip, **LUMA_KEY)
+    assert next(matted).pts == 0
+    assert set(threading.enumerate()) - before, "decoding has a thread of its own"
+    matted.close()  # type: ignore[attr-defined]
+    assert set(threading.enumerate()) == before
+
+
+def test_a_loop_that_is_left_ends_all_threads(tmp_path: Path) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 200)
+    before = set(threading.enumerate())
+    for number, _ in enumerate(vmatte.matte(clip, **LUMA_KEY)):
+        if number == 3:
+            break
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize("background", [None, "plate"])
+def test_a_render_that_fails_in_its_middle_ends_all_threads(background: str | None, tmp_path: Path) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 60)
+    plate = clips.black_clip(tmp_path / "plate.mp4", 40)
+    before = set(threading.enumerate())
+
+    def fail(done: int, *_: object) -> None:
+        if done == 20:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        vmatte.run(clip, background=background and plate, output=tmp_path / "out.webm", on_frames=fail, **LUMA_KEY)
+    assert set(threading.enumerate()) == before
+    assert entries(tmp_path) == {"clip.mp4", "plate.mp4"}
+
+
+def test_run_reports_what_it_made(tmp_path: Path, look: Look) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 7)
+    told: list[tuple[int, int]] = []
+    started = time.perf_counter()
+    report = vmatte.run(
+        str(clip),
+        background="navy",
+        output=str(tmp_path / "out.mp4"),
+        on_frames=lambda done, total, _: told.append((done, total)),
+        **LUMA_KEY,
+    )
+    assert report.seconds <= time.perf_counter() - started
+    assert report.output == tmp_path / "out.mp4"
+    assert (report.frames, report.lost) == (len(look(report.output).times), 0) == (7, 0)
+    assert report.sha256 == hashlib.sha256(report.output.read_bytes()).hexdigest()
+    assert report.fps == report.frames / report.seconds
+    assert (report.model, report.licence) == ("luma-key", "none needed")
+    assert told == [(number, 7) for number in range(1, 8)]
+
+
+def test_equal_jobs_make_equal_files(tmp_path: Path) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 7)
+    for name, options in (("out.mp4", {"background": "navy"}), ("out.mov", {}), ("out.webm", {})):
+        first, second = (
+            vmatte.run(clip, output=tmp_path / f"{turn}{name}", **options, **LUMA_KEY) for turn in range(2)
+        )
+        assert first.sha256 == second.sha256
+
+
+def test_importing_vmatte_imports_no_torch() -> None:
+    code = "import sys, vmatte; print([name for name in ('torch', 'av', 'cv2', 'numpy') if name in sys.modules])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"
+
+
+def test_every_public_name_is_there() -> None:
+    for name in vmatte.__all__:
+        assert getattr(vmatte, name).__name__ == name
+    with pytest.raises(AttributeError, match="nonsense"):
+        vmatte.nonsense  # noqa: B018
+
+
+def peak_megabytes(clip: Path, folder: Path, *options: str) -> float:
+    """Peak resident memory of a render in a process of its own."""
+    command = [sys.executable, "-m", "vmatte", "run", clip, *options, "-q", "--model", "luma-key"]
+    process = subprocess.Popen(command, cwd=folder)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("--bg", "navy", "-o", "{}.mp4"), ("-o", "{}.mov")], ids=["composite", "cutout"])
+def test_memory_does_not_grow_with_the_clip(options: tuple[str, ...], tmp_path: Path, run_ffmpeg: Tool) -> None:
+    inputs = ("-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=10", "-f", "lavfi", "-i", "sine=d=10")
+    run_ffmpeg(*inputs, "-pix_fmt", "yuv420p", tmp_path / "short.mp4")
+    run_ffmpeg("-stream_loop", 5, "-i", tmp_path / "short.mp4", "-c", "copy", tmp_path / "long.mp4")
+    short, long = (
+        peak_megabytes(tmp_path / f"{name}.mp4", tmp_path, *(option.format(f"out-{name}") for option in options))
+        for name in ("short", "long")
+    )
+    assert long <= short * 1.05
+
+
+# A network
+
+
+@pytest.mark.weights
+def test_modnet_puts_the_sample_avatar_into_the_sample_studio(tmp_path: Path, run_ffmpeg: Tool) -> None:
+    run_ffmpeg("-i", SAMPLES / "avatar.mp4", "-frames:v", 3, "-c", "copy", "-an", tmp_path / "clip.mp4")
+    alphas = [frame.alpha[0].numpy() for frame in vmatte.matte(tmp_path / "clip.mp4", model="modnet")]
+    assert len(alphas) == 3
+    for alpha in alphas:
+        height, width = alpha.shape
+        assert 0.15 < alpha.mean() < 0.6
+        assert alpha[height // 2, width // 2] > 0.95
+        assert max(alpha[0, 0], alpha[0, -1]) < 0.05
+        # A matte is nearly all subject or background; between lies only an edge.
+        assert ((alpha > 0.05) & (alpha < 0.95)).mean() < 0.1
+    report = vmatte.run(
+        tmp_path / "clip.mp4",
+        background=SAMPLES / "studio.png",
+        output=tmp_path / "out",
+        encoding="png",
+        model="modnet",
+    )
+    assert report.frames == 3
+    composite = picture_at(tmp_path / "out" / "000000.png").astype(float)
+    studio = picture_at(SAMPLES / "studio.png").astype(float)
+    for corner in ((slice(0, 64), slice(0, 64)), (slice(0, 64), slice(-64, None))):
+        assert np.abs(composite[corner].mean((0, 1)) - studio[corner].mean((0, 1))).max() <= 3
+    decode = ("-frames:v", 1, "-f", "rawvideo", "-pix_fmt", "rgb24")
+    convert = ("-vf", "scale=in_color_matrix=bt709:flags=accurate_rnd+full_chroma_int")
+    raw = run_ffmpeg("-i", tmp_path / "clip.mp4", *convert, *decode, "-")
+    original = np.frombuffer(raw, "u1").reshape(composite.shape).astype(float)
+    sure = alphas[0] > 0.995
+    # Where alpha is one the person is the clip's own; chroma's two ways up from half size differ a little.
+    assert np.abs(composite - original)[sure].mean() <= 2
+    assert math.isclose(sure.mean(), alphas[0].mean(), abs_tol=0.1)
