@@ -8,8 +8,6 @@ from torch import Tensor
 
 from vmatte.imaging.color import rounded, strips
 
-HIDDEN_BELOW = 0.5 / 1023
-"""Alpha that rounds to zero in ten bits."""
 BLOCK = 16
 """Side of a codec's block."""
 
@@ -38,17 +36,18 @@ def alpha_codes(alpha: Tensor, bits: int) -> Tensor:
     return codes
 
 
-def near_matte(alpha: Tensor) -> Tensor:
+def near_matte(codes: Tensor) -> Tensor:
     """Where colour can matter, (T, 1, ceil(H/16), ceil(W/16)) bool: blocks of 16 with any alpha, and those beside them.
 
-    What lies further out is never seen, not even after a codec or a scaler has smeared it.
+    `codes` (T, 1, H, W) are those of alpha. What lies further out is never seen, not even after a codec or a scaler has
+    smeared it.
     """
-    height, width = alpha.shape[-2:]
-    padded = F.pad(alpha, (0, -width % BLOCK, 0, -height % BLOCK))
+    signed = codes.view(torch.int16) if codes.dtype == torch.uint16 else codes  # torch finds no maximum of uint16
+    padded = F.pad(signed, (0, -codes.shape[-1] % BLOCK, 0, -codes.shape[-2] % BLOCK))
     frames, _, height, width = padded.shape
     rows = padded.view(frames, 1, height // BLOCK, BLOCK, width).amax(3)
     visible = rows.view(frames, 1, height // BLOCK, width // BLOCK, BLOCK).amax(4)
-    return F.max_pool2d(visible, 3, stride=1, padding=1) > HIDDEN_BELOW
+    return F.max_pool2d(visible.to(torch.float32), 3, stride=1, padding=1) > 0
 
 
 def blank_hidden(codes: Tensor, near: Tensor, blank: int, size: tuple[int, int]) -> Tensor:

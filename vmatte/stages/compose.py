@@ -32,11 +32,12 @@ def cut_out(mattes: Iterable[MatteBatch], alpha_bits: int) -> Iterator[LayerBatc
     """The subject in straight colour with its alpha; far outside the matte the colour is black, and costs no bytes."""
     for matte in mattes:
         frames = matte.frames
-        near = near_matte(matte.alpha)
+        alpha = alpha_codes(matte.alpha, alpha_bits)
+        near = near_matte(alpha)
         black_luma, black_chroma = black(frames.coding)
         yield LayerBatch(
             frames.index,
             blank_hidden(frames.luma, near, black_luma, frames.size),
             blank_hidden(frames.chroma, near, black_chroma, frames.size),
-            alpha_codes(matte.alpha, alpha_bits),
+            alpha,
         )
