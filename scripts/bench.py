@@ -1,18 +1,17 @@
-"""What a render costs: CPU per frame of each stage and of the bare primitives it is made of, speed, and memory.
+"""What a render costs beside its network, and beside the bare primitives it is made of.
 
     python scripts/bench.py [CLIP] [--format mp4] [--frames 60] [--repeat 5] [--json FILE]
     python scripts/bench.py [CLIP] --memory
 
-Costs are CPU milliseconds per frame at the margin: what a longer clip adds to a short one, so that opening, probing and
-preparing the plate do not count. Three things are measured in turn, repeat by repeat, so that a machine that is slow
-for a moment is slow for all of them; the ratios are those of one repeat, and their median is judged.
+All costs are CPU milliseconds a frame. Three things are measured in turns, so that a slow moment of the machine is slow
+for all of them:
 
-- stages: the real `render`, its own threads taken out, decoder and encoder on one thread, so that the process's CPU
-  time belongs to the stage that is running.
-- whole: the real `render`, threads and all, in a fresh process.
-- bare: the quickest way known for each step, on one thread, straight from PyAV, OpenCV and numpy.
+- stages: the chain on one thread, so that the process's CPU time belongs to the stage that is running;
+- pipeline: the chain as it runs in a render, threads and all;
+- bare: the quickest way known for each step, one thread, straight from PyAV and OpenCV.
 
-In all three the network is taken out: it runs once, and its mattes are played back. Exit code 1 when a bar is missed.
+The network runs once; its mattes are then played back, for the bar is on everything else. Without a clip the sample is
+scaled up to 1080p. Exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -20,319 +19,378 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import multiprocessing
+import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from statistics import median
-from unittest import mock
 
 import av
 import cv2
 import numpy as np
 import torch
-from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from vmatte.clip import ClipInfo
 from vmatte.encodings import ENCODINGS, Encoding
-from vmatte.job import ColorPlate, FilePlate, NoPlate, RenderJob, Runtime, make_job
-from vmatte.models.catalogue import MODELS, load_model
-from vmatte.models.contract import MattingModel, ModelSpec
+from vmatte.frames import LayerBatch
+from vmatte.job import NoPlate, RenderJob, Runtime, make_job
+from vmatte.models.catalogue import load_model
+from vmatte.models.contract import MattingModel
 from vmatte.pipeline import layers
-from vmatte.render import render
+from vmatte.plates import open_plate
+from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.matte import matte
+from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
-from vmatte.video import read, write
 from vmatte.video.planes import plane_views
 from vmatte.video.probe import probe
+from vmatte.video.read import decode
+from vmatte.video.write import encode, encoder_frames
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 OVERHEAD_BAR = 1.25
 """Everything but the network may cost this many times its bare primitives."""
 GROWTH_BAR = 1.05
 """Peak memory for a 60 s clip may be this many times that for a 10 s one."""
-SHORT = 8
-"""Frames of the short run, whose cost is taken off the long one's."""
-STEPS = ("decode", "upload", "convert", "network", "upsample", "compose", "pack", "encode", "waiting", "rest")
-
-Planes = list[NDArray[np.generic]]
-Mattes = list[NDArray[np.float32]]
-Costs = dict[str, float]
-"""CPU by step."""
+STAGES = ("decode", "upload", "convert", "network", "upsample", "compose", "encode")
 
 
-class Playback:
-    """Takes what a network takes, and returns mattes that are known already, round and round."""
+class PlayedBack:
+    """A network whose mattes are known: what is left is the cost of everything else."""
 
-    def __init__(self, spec: ModelSpec, mattes: Mattes) -> None:
-        self.spec, self.mattes, self.played = spec, mattes, 0
+    def __init__(self, model: MattingModel, mattes: list[Tensor]) -> None:
+        self.spec, self.mattes, self.calls = model.spec, mattes, 0
 
-    def predict(self, rgb: Tensor) -> Tensor:
-        alpha = torch.from_numpy(self.mattes[self.played % len(self.mattes)])
-        assert alpha.shape[-2:] == rgb.shape[-2:]
-        self.played += 1
-        return alpha
+    def predict(self, _: Tensor) -> Tensor:
+        self.calls += 1
+        return self.mattes[(self.calls - 1) % len(self.mattes)]
 
 
-class Recorder:
-    """A network whose mattes are kept."""
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is measured: a job, its clip, and the mattes of its first frames at the network's size."""
 
-    def __init__(self, model: MattingModel) -> None:
-        self.model, self.spec = model, model.spec
-        self.mattes: Mattes = []
+    job: RenderJob
+    clip: ClipInfo
+    frames: int
+    model: MattingModel
+    mattes: list[Tensor]
 
-    def predict(self, rgb: Tensor) -> Tensor:
-        alpha = self.model.predict(rgb)
-        self.mattes.append(alpha.numpy().copy())
-        return alpha
-
-
-def drawn_matte(height: int, width: int) -> NDArray[np.float32]:
-    """A head and shoulders with a soft edge, (1, 1, height, width): what `--model none` plays back."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / height
-    x -= width / height / 2
-    inside = np.maximum(0.25 - np.hypot(x, (y - 0.4) * 0.8), 0.45 - np.hypot(x, (y - 1.05) * 0.9))
-    return np.clip(inside * 30 + 0.5, 0, 1)[None, None].astype(np.float32)
+    def played_back(self) -> PlayedBack:
+        return PlayedBack(self.model, self.mattes)
 
 
-# The pipeline
-@contextmanager
-def on_one_thread(encoding: Encoding, stopwatch: Stopwatch) -> Iterator[None]:
-    """`render` without threads of its own; making the encoder's frames is booked as `pack`, apart from `encode`."""
-    make_frames = write._frames
-
-    def decoder_of(stream: av.VideoStream) -> av.VideoCodecContext:
-        stream.codec_context.thread_count = 1
-        return stream.codec_context
-
-    row = dataclasses.replace(encoding, thread_type="SLICE", thread_count=1)
-    with ExitStack() as patched:
-        for module in ("vmatte.pipeline", "vmatte.plates"):
-            patched.enter_context(mock.patch(f"{module}.prefetch", lambda items, depth: items))  # noqa: ARG005
-        patched.enter_context(mock.patch.object(read, "decoder_of", decoder_of))
-        patched.enter_context(mock.patch.dict(ENCODINGS, {row.name: row}))
-        patched.enter_context(mock.patch.object(write, "_frames", lambda *a: stopwatch.around("pack", make_frames(*a))))
-        yield
-
-
-def render_with(job: RenderJob, model: MattingModel, stopwatch: Stopwatch) -> float:
-    """Render with `model`, its stages booked on `stopwatch`; returns the seconds of CPU that all of it took."""
+def cpu_ms(work: Callable[[], object], frames: int) -> float:
     started = time.process_time()
-    with (
-        mock.patch("vmatte.render.load_model", lambda *_: model),
-        mock.patch("vmatte.render.Stopwatch", lambda: stopwatch),
-    ):
-        render(job, Runtime(overwrite=True))
-    return time.process_time() - started
+    work()
+    return (time.process_time() - started) * 1000 / frames
 
 
-def stages(job: RenderJob, model: MattingModel) -> Costs:
-    """Seconds of each stage of a render on one thread; `rest` is probe, plate, join, verify, checksum."""
+@contextmanager
+def on_one_thread(subject: Subject, stopwatch: Stopwatch) -> Iterator[Iterator[LayerBatch]]:
+    """The chain of `vmatte.pipeline` without its threads; its plate is warm."""
+    job, clip = subject.job, subject.clip
+    with ExitStack() as stack:
+
+        def matted(model: MattingModel, frames: range, watch: Stopwatch) -> Iterator:
+            decoded = watch.around("decode", decode(clip, frames, batch=1, threads=1))
+            return matte(watch.around("upload", upload(decoded, clip.delivery)), model, 1, watch)
+
+        if isinstance(job.background, NoPlate):
+            yield cut_out(matted(subject.played_back(), range(subject.frames), stopwatch), job.row.alpha_bits)
+            return
+        plate = stack.enter_context(open_plate(job.background, clip))
+        list(compose(matted(subject.played_back(), range(1), Stopwatch()), plate))
+        yield compose(matted(subject.played_back(), range(subject.frames), stopwatch), plate)
+
+
+def stage_costs(subject: Subject, folder: Path) -> dict[str, float]:
     stopwatch = Stopwatch(time.process_time)
-    with on_one_thread(job.row, stopwatch):
-        total = render_with(job, model, stopwatch)
-    return {**stopwatch.seconds, "rest": total - sum(stopwatch.seconds.values())}
+    row = dataclasses.replace(subject.job.row, thread_count=1)
+    with on_one_thread(subject, stopwatch) as chain, stopwatch.step("encode"):
+        layers_made = stopwatch.around("compose", chain)
+        encode(layers_made, folder / f"stages{row.suffix}", row, subject.clip.delivery, subject.clip.rate)
+    return {stage: stopwatch.seconds[stage] * 1000 / subject.frames for stage in STAGES}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Spent:
-    """What renders took in a process of their own: seconds for each job, and the most memory held."""
+def pipeline_cost(subject: Subject, folder: Path) -> float:
+    job, clip = subject.job, subject.clip
+    path = folder / f"pipeline{job.row.suffix}"
 
-    cpu: list[float]
-    wall: list[float]
-    peak_bytes: int
+    def render() -> None:
+        model, frames = subject.played_back(), range(subject.frames)
+        with layers(job, clip, frames, model, Runtime(), Stopwatch()) as made:
+            encode(made, path, job.row, clip.delivery, clip.rate)
 
-
-def whole(jobs: list[RenderJob], mattes: Mattes | None) -> Spent:
-    """Renders in a fresh process: with the jobs' network or, where `mattes` are given, without it."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-        return fresh.submit(_whole, jobs, mattes).result()
+    return cpu_ms(render, subject.frames)
 
 
-def _whole(jobs: list[RenderJob], mattes: Mattes | None) -> Spent:
-    network = load_model(jobs[0].model) if mattes is None else None
-    cpu, wall = [], []
-    for job in jobs:
-        started = time.perf_counter()
-        cpu.append(render_with(job, network or Playback(MODELS[job.model], mattes or []), Stopwatch()))
-        wall.append(time.perf_counter() - started)
-    # Not ru_maxrss: Linux starts that at what the parent held.
-    status = Path("/proc/self/status").read_text()
-    peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    return Spent(cpu, wall, int(peak) * 1024)
+def bare_costs(subject: Subject) -> dict[str, float]:
+    """The best way known for each step, on the same frames."""
+    clip, row, count = subject.clip, subject.job.row, subject.frames
+    size = subject.model.spec.input_size.of(clip.height, clip.width)
+    frames = list(bare_decode(clip, min(count, 8)))
+    alphas = [cv2.resize(alpha[0, 0].numpy(), (clip.width, clip.height)) for alpha in subject.mattes[:8]]
+    plate, small, full = frames[0], np.empty((3, *size), np.uint8), np.empty_like(alphas[0])
+    reformatter = VideoReformatter()
+    steps: dict[str, Callable[[int], object]] = {
+        "resize": lambda t: [
+            cv2.resize(plane, size[::-1], dst=into) for plane, into in zip(plane_views(frames[t]), small, strict=True)
+        ],
+        "normalise": lambda _: normalised(small),
+        "upsample": lambda t: cv2.resize(subject.mattes[t][0, 0].numpy(), full.shape[::-1], dst=full),
+    }
+    if isinstance(subject.job.background, NoPlate):
+        steps["pack"] = lambda t: packed(frames[t], alphas[t], row, reformatter)
+    else:
+        steps["composite"] = lambda t: blended(frames[t], plate, alphas[t])
+    costs = {"decode": cpu_ms(lambda: [None for _ in bare_decode(clip, count)], count)}
+    for name, step in steps.items():
+        step(0)
+        costs[name] = cpu_ms(lambda step=step: [step(n % len(frames)) for n in range(count)], count)
+    costs["encode"] = bare_encode(subject)
+    return costs
 
 
-# The bare primitives
-def bare(job: RenderJob, mattes: Mattes) -> Costs:
-    """Seconds of each step in the quickest way known, on one thread."""
-    stopwatch = Stopwatch(time.process_time)
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    for _ in bare_frames(job, mattes, stopwatch):
-        pass
-    cv2.setNumThreads(threads)
-    clip, spec = probe(job.clip), MODELS[job.model]
-    # The encoder gets the very frames that the pipeline would give it; making them is booked as `pack`, which goes.
-    with on_one_thread(job.row, stopwatch), tempfile.TemporaryDirectory(dir=job.output.parent) as folder:
-        made = layers(job, clip, range(clip.frames), Playback(spec, mattes), Runtime(), Stopwatch())
-        with made as batches, stopwatch.step("encode"):
-            write.encode(batches, Path(folder) / f"bare{job.row.suffix}", job.row, clip.delivery, clip.rate)
-    return {step: spent for step, spent in stopwatch.seconds.items() if step != "pack"}
-
-
-def bare_frames(job: RenderJob, mattes: Mattes, stopwatch: Stopwatch) -> Iterator[Planes]:
-    """What an encoder would get, frame by frame, of an 8-bit 4:2:0 clip.
-
-    Decoding by PyAV; planes to the network's size by cv2.resize, R'G'B' by one matrix product; alpha to full size by
-    cv2.resize; over a plate by 8-bit products on the planes; for a cutout into the encoder's format by swscale or plane
-    copies. Nothing is turned, recoded, blanked or checked on the way.
-    """
-    clip = probe(job.clip)
-    size, half = (clip.width, clip.height), (-(-clip.width // 2), -(-clip.height // 2))
-    model_size = MODELS[job.model].input_size.of(clip.height, clip.width)[::-1]
-    # Conversion and normalisation as one matrix and offset. Near enough: only the work matters.
-    matrix = np.array([[1.16, 0, 1.79], [1.16, -0.21, -0.53], [1.16, 2.11, 0]], np.float32) / 128
-    codes, rgb = (np.empty((3, model_size[0] * model_size[1]), np.float32) for _ in range(2))
-    alpha = np.empty(size[::-1], np.float32)
-    plate = None if job.layer == "cutout" else bare_plate(job, clip, size, half)
-    with av.open(str(job.clip)) as container:
+def bare_decode(clip: ClipInfo, count: int) -> Iterator[av.VideoFrame]:
+    with av.open(str(clip.path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
-        for number, frame in enumerate(stopwatch.around("decode", container.decode(stream))):
-            planes = plane_views(frame)
-            with stopwatch.step("convert"):
-                for row, plane in zip(codes, planes, strict=True):
-                    row[:] = cv2.resize(plane, model_size).reshape(-1)
-                np.matmul(matrix, codes, out=rgb)
-                np.subtract(rgb, 1, out=rgb)
-            with stopwatch.step("upsample"):
-                cv2.resize(mattes[number % len(mattes)][0, 0], size, dst=alpha)
-            with stopwatch.step("compose"):
-                done = bare_composite(planes, plate, alpha, half) if plate else bare_cutout(frame, alpha, job.row)
-            yield done
+        for number, frame in enumerate(container.decode(stream)):
+            if number == count:
+                return
+            yield frame
 
 
-def bare_plate(job: RenderJob, clip: ClipInfo, size: tuple[int, int], half: tuple[int, int]) -> Planes:
-    """The plate's planes, once for the clip."""
-    if isinstance(job.background, FilePlate):
-        rgb = read.read_still(job.background.path, size[::-1])
-    else:
-        assert isinstance(job.background, ColorPlate)
-        rgb = np.broadcast_to(np.uint8(job.background.rgb)[:, None, None], (3, *size[::-1]))
-    picture = VideoFrame.from_ndarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)), format="rgb24")
-    coded = picture.reformat(format="yuv444p", dst_colorspace="ITU709")
-    luma, *chroma = plane_views(coded)
-    assert not clip.delivery.color.full_range
-    return [luma.copy(), *(cv2.resize(plane, half, interpolation=cv2.INTER_AREA) for plane in chroma)]
+def normalised(small: np.ndarray) -> list[np.ndarray]:
+    """R'G'B' in [-1, 1], channels first, of 8-bit Y'CbCr."""
+    rgb = cv2.cvtColor(cv2.merge(list(small)), cv2.COLOR_YCrCb2RGB)
+    table = (np.arange(256, dtype=np.float32) - 127.5) / 127.5
+    return [cv2.LUT(channel, table) for channel in cv2.split(rgb)]
 
 
-def bare_composite(planes: Planes, plate: Planes, alpha: NDArray[np.float32], half: tuple[int, int]) -> Planes:
-    """Planes over the plate's, alpha rounded to eight bits."""
-    weight = cv2.convertScaleAbs(alpha, alpha=255)
-    half_weight = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
-    mixed = []
-    for plane, behind, share in zip(planes, plate, (weight, half_weight, half_weight), strict=True):
-        front, back = cv2.multiply(plane, share, scale=1 / 255), cv2.bitwise_not(share)
-        cv2.multiply(behind, back, dst=back, scale=1 / 255)
-        mixed.append(cv2.add(front, back, dst=front))
-    return mixed
+def blended(frame: av.VideoFrame, plate: av.VideoFrame, alpha: np.ndarray) -> list[np.ndarray]:
+    """A composite on 8-bit planes."""
+    planes, behind = plane_views(frame), plane_views(plate)
+    small = cv2.resize(alpha, planes[1].shape[::-1], interpolation=cv2.INTER_AREA)
+    weights = [(alpha, 1 - alpha)] + 2 * [(small, 1 - small)]
+    return [cv2.blendLinear(a, b, *weight) for a, b, weight in zip(planes, behind, weights, strict=True)]
 
 
-def bare_cutout(frame: VideoFrame, alpha: NDArray[np.float32], encoding: Encoding) -> Planes:
-    """A frame in the encoder's own format, with alpha."""
-    white = 2**encoding.alpha_bits - 1
-    if encoding.pix_fmt_alpha == "rgba":
-        packed = VideoReformatter().reformat(frame, format="rgba", interpolation=Interpolation.BICUBIC)
-        pixels = packed.to_ndarray()
-        cv2.mixChannels([cv2.convertScaleAbs(alpha, alpha=white)], [pixels], [0, 3])
-        return [pixels]
-    if encoding.pix_fmt_alpha == "yuva420p":
-        packed = VideoFrame(frame.width, frame.height, "yuva420p")
-        for target, plane in zip(plane_views(packed), plane_views(frame), strict=False):
-            np.copyto(target, plane)
-    else:
-        packed = VideoReformatter().reformat(
-            frame, format=encoding.pix_fmt_alpha, interpolation=Interpolation.BICUBIC
-        )
-    planes = plane_views(packed)
-    cv2.multiply(alpha, float(white), dst=planes[3], dtype=cv2.CV_8U if white == 255 else cv2.CV_16U)
-    return planes
+def packed(frame: av.VideoFrame, alpha: np.ndarray, row: Encoding, reformatter: VideoReformatter) -> object:
+    """A frame in the encoder's format and alpha in its depth."""
+    if row.alpha_bits > 8:
+        codes = cv2.multiply(alpha, 1023.0, dtype=cv2.CV_16U)
+        return reformatter.reformat(frame, format=row.pix_fmt, interpolation=Interpolation.BICUBIC), codes
+    codes = cv2.convertScaleAbs(alpha, alpha=255)
+    if row.pix_fmt_alpha == "rgba":
+        return np.dstack([frame.to_ndarray(format="rgb24"), codes])
+    return [plane.copy() for plane in plane_views(frame)], codes
 
 
-# Clips
-def upscaled_sample(path: Path) -> Path:
-    """The sample at 1080p, H.264 at 11 Mb/s."""
-    with av.open(str(SAMPLES / "avatar.mp4")) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream("libx264", rate=source.streams.video[0].average_rate, options={"preset": "fast"})
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 1920, 1080, "yuv420p", 11_000_000
-        context = stream.codec_context
-        context.color_primaries = context.color_trc = context.colorspace = context.color_range = 1
-        for frame in source.decode(video=0):
-            target.mux(stream.encode(frame.reformat(1920, 1080, interpolation=Interpolation.BICUBIC)))
-        target.mux(stream.encode(None))
-    return path
+def bare_encode(subject: Subject) -> float:
+    """The encoders alone, fed with the frames that the pipeline feeds them."""
+    row, clip = subject.job.row, subject.clip
+    with on_one_thread(subject, Stopwatch()) as chain:
+        pairs = [(colour, alpha) for _, colour, alpha in encoder_frames(chain, row, clip.delivery)]
+    streams = [([colour for colour, _ in pairs], row.codec_options)]
+    if pairs[0][1] is not None:
+        streams.append(([alpha for _, alpha in pairs], row.alpha_options))
+    return sum(cpu_ms(lambda s=s: encode_alone(*s, row, clip.rate), len(pairs)) for s in streams)
 
 
-def scaled(clip: Path, width: int, height: int, path: Path) -> Path:
-    """The clip at another size."""
-    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream("libx264", rate=source.streams.video[0].average_rate)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for frame in source.decode(video=0):
-            target.mux(stream.encode(frame.reformat(width, height, format="yuv420p")))
-        target.mux(stream.encode(None))
-    return path
+def encode_alone(frames: list[av.VideoFrame], options: dict[str, str], row: Encoding, rate: Fraction) -> None:
+    encoder = av.CodecContext.create(row.codec, "w")
+    encoder.options = options
+    encoder.width, encoder.height, encoder.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
+    encoder.framerate, encoder.time_base = rate, 1 / rate
+    encoder.thread_type, encoder.thread_count = row.thread_type, row.thread_count
+    if row.codec == "libvpx-vp9":
+        encoder.bit_rate = 0
+    for number, frame in enumerate(frames):
+        frame.pts, frame.time_base = number, 1 / rate
+        encoder.encode(frame)
+    encoder.encode(None)
 
 
-def first_packets(clip: Path, count: int, path: Path) -> Path:
-    """The picture of the clip's first `count` packets; of the clip again and again, where it has fewer."""
-    with av.open(str(path), "w") as target:
-        stream = None
-        left, shift = count, 0
-        while left:
-            with av.open(str(clip)) as source:
-                picture = source.streams.video[0]
-                stream = stream or target.add_stream_from_template(picture)
-                end = 0
-                for packet in source.demux(picture):
-                    if not packet.size or not left:
-                        break
-                    end = max(end, packet.pts + packet.duration)
-                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
-                    target.mux(packet)
-                    left -= 1
-                shift += end
-    return path
-
-
-# Measuring
-def margin(short: Costs, long: Costs, frames: int) -> Costs:
-    """CPU milliseconds per frame by step."""
-    return {step: 1000 * (long[step] - short.get(step, 0.0)) / frames for step in STEPS if step in long}
-
-
-def measure(jobs: tuple[RenderJob, RenderJob], mattes: Mattes, frames: int, repeats: int) -> dict[str, object]:
-    """Stages, whole and bare of one encoding; `jobs` are a short clip's and one with `frames` more."""
-    spec, shares, bares, wholes = MODELS[jobs[0].model], [], [], []
-    for _ in range(repeats):
-        shares.append(margin(*(stages(job, Playback(spec, mattes)) for job in jobs), frames))
-        bares.append(margin(*(bare(job, mattes) for job in jobs), frames))
-        spent = whole(list(jobs), mattes)
-        wholes.append(1000 * (spent.cpu[1] - spent.cpu[0]) / frames)
-    sums = [sum(costs.values()) for costs in bares]
-    own = [sum(costs.values()) - costs["network"] for costs in shares]
+def measure(subject: Subject, repeat: int, folder: Path) -> dict[str, object]:
+    stages, pipelines, bares = [], [], []
+    for _ in range(repeat):
+        bares.append(bare_costs(subject))
+        pipelines.append(pipeline_cost(subject, folder))
+        stages.append(stage_costs(subject, folder))
     return {
-        "stages_ms": {step: median(costs[step] for costs in shares) for step in STEPS if step != "network"},
-        "bare_ms": {step: median(costs[step] for costs in bares) for step in STEPS if step in bares[0]},
-        "whole_ms": median(wholes),
-        "stages_ratios": [cost / floor for cost, floor in zip(own, sums, strict=True)],
-        "whole_ratios": [cost / floor for cost, floor in zip(wholes, sums, strict=True)],
+        "stages": {stage: median(costs[stage] for costs in stages) for stage in STAGES if stage != "network"},
+        "pipeline": median(pipelines),
+        "bare": {step: median(costs[step] for costs in bares) for step in bares[0]},
+        "ratios": [cost / sum(bare.values()) for cost, bare in zip(pipelines, bares, strict=True)],
     }
+
+
+def report(name: str, numbers: dict, network_ms: float, console: Console) -> bool:
+    ratio = median(numbers["ratios"])
+    everything = sum(numbers["stages"].values()) + network_ms
+    table = Table(title=f"{name}: CPU ms a frame", title_justify="left")
+    for column in ("stage", "cost", "share", "bare primitive", "cost "):
+        table.add_column(column, justify="right" if column.startswith("cost") or column == "share" else "left")
+    left = [*numbers["stages"].items(), ("network", network_ms)]
+    right = list(numbers["bare"].items())
+    for place in range(max(len(left), len(right))):
+        stage, cost = left[place] if place < len(left) else ("", 0.0)
+        step, bare = right[place] if place < len(right) else ("", 0.0)
+        shown = (f"{cost:.1f}", f"{cost / everything:.0%}") if stage else ("", "")
+        table.add_row(stage, *shown, step, f"{bare:.1f}" if step else "")
+    console.print(table)
+    passed = ratio <= OVERHEAD_BAR
+    console.print(
+        f"pipeline without network {numbers['pipeline']:.1f}, bare primitives {sum(numbers['bare'].values()):.1f}: "
+        f"{ratio:.2f}× ({min(numbers['ratios']):.2f} to {max(numbers['ratios']):.2f}), "
+        f"bar {OVERHEAD_BAR}: {'PASS' if passed else 'FAIL'}\n"
+    )
+    return passed
+
+
+def network_costs(clip: ClipInfo, name: str, frames: int) -> tuple[MattingModel, list[Tensor], float]:
+    """The model, its mattes of the first frames at its own size, and CPU ms a frame."""
+    model, mattes = load_model(name), []
+    stopwatch = Stopwatch(time.process_time)
+
+    class Recorder:
+        spec = model.spec
+
+        def predict(self, rgb: Tensor) -> Tensor:
+            mattes.append(model.predict(rgb))
+            return mattes[-1]
+
+    for _ in matte(upload(decode(clip, range(frames), batch=1, threads=1), clip.delivery), Recorder(), 1, stopwatch):
+        pass
+    return model, mattes, stopwatch.seconds["network"] * 1000 / frames
+
+
+def whole_render(job: RenderJob, folder: Path) -> dict[str, float]:
+    """`vmatte run`, in a process of its own: CPU s, wall s and peak MiB, start-up and all."""
+    output = folder / f"whole{job.row.suffix}"
+    command = [
+        sys.executable,
+        "-m",
+        "vmatte",
+        "run",
+        str(job.clip),
+        "-o",
+        str(output),
+        "-y",
+        "-q",
+        "--model",
+        job.model,
+    ]
+    if not isinstance(job.background, NoPlate):
+        command += ["--bg", str(SAMPLES / "studio.png")]
+    watch = f"import resource, subprocess, sys; subprocess.run({command!r}, check=True)"
+    watch += "; u = resource.getrusage(resource.RUSAGE_CHILDREN); print(u.ru_utime + u.ru_stime, u.ru_maxrss)"
+    started = time.perf_counter()
+    printed = subprocess.run([sys.executable, "-c", watch], check=True, capture_output=True, text=True).stdout
+    cpu_s, peak_kib = (float(word) for word in printed.split())
+    return {"cpu_s": cpu_s, "wall_s": time.perf_counter() - started, "peak_mib": peak_kib / 1024}
+
+
+def memory(clip: Path, names: list[str], folder: Path, console: Console) -> tuple[dict[str, object], bool]:
+    """Peak memory of renders of 10 s and 60 s of the clip, looped."""
+    numbers: dict[str, object] = {}
+    passed = True
+    lengths = {seconds: looped(clip, seconds, folder / f"{seconds}s.mp4") for seconds in (10, 60)}
+    for name in names:
+        peaks = {}
+        for seconds, path in lengths.items():
+            peaks[seconds] = whole_render(job_for(path, name, "luma-key"), folder)["peak_mib"]
+        growth = peaks[60] / peaks[10]
+        passed = passed and growth <= GROWTH_BAR
+        numbers[name] = {"peak_mib": peaks, "growth": growth}
+        console.print(
+            f"{name}: peak {peaks[10]:.0f} MiB for 10 s, {peaks[60]:.0f} MiB for 60 s: {growth:.3f}×, "
+            f"bar {GROWTH_BAR}: {'PASS' if growth <= GROWTH_BAR else 'FAIL'}"
+        )
+    return numbers, passed
+
+
+def looped(clip: Path, seconds: int, path: Path) -> Path:
+    """The clip's picture, packet by packet, again and again until `seconds` are full."""
+    found = probe(clip)
+    length = int(found.duration / found.time_base)
+    with av.open(str(path), "w") as output:
+        stream = None
+        for turn in range(-(-seconds // max(1, int(found.duration)))):
+            with av.open(str(clip)) as source:
+                stream = stream or output.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if packet.size == 0 or packet.pts * packet.time_base + turn * found.duration > seconds:
+                        continue
+                    packet.pts, packet.dts = packet.pts + turn * length, packet.dts + turn * length
+                    packet.stream = stream
+                    output.mux(packet)
+    return path
+
+
+def enlarged_sample(path: Path) -> Path:
+    """The sample at 1080p, with the bit rate of a camera's file."""
+    with av.open(str(SAMPLES / "avatar.mp4")) as source, av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25, options={"preset": "fast"})
+        stream.width, stream.height, stream.bit_rate = 1920, 1080, 11_000_000
+        for frame in source.decode(video=0):
+            large = frame.reformat(width=1920, height=1080)
+            output.mux(stream.encode(large))
+        output.mux(stream.encode(None))
+    return path
+
+
+def job_for(clip: Path, encoding: str, model: str) -> RenderJob:
+    plate = None if ENCODINGS[encoding].pix_fmt_alpha else SAMPLES / "studio.png"
+    return make_job(clip, background=plate, encoding=encoding, model=model)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip", type=Path, nargs="?")
+    parser.add_argument("--format", action="append", choices=list(ENCODINGS))
+    parser.add_argument("--model", default="modnet")
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--memory", action="store_true", help="measure peak memory against length instead")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    console = Console()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    names = options.format or ["mp4", "prores4444", "webm"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = options.clip or enlarged_sample(folder / "sample.mp4")
+        if options.memory:
+            numbers, passed = memory(clip, names, folder, console)
+        else:
+            numbers, passed = {}, True
+            found = probe(clip)
+            frames = min(options.frames, found.frames)
+            model, mattes, network_ms = network_costs(found, options.model, min(frames, 8))
+            console.print(f"{clip.name}: {found.width}×{found.height}, {frames} frames, network {network_ms:.0f} ms\n")
+            for encoding in names:
+                subject = Subject(job_for(clip, encoding, options.model), found, frames, model, mattes)
+                numbers[encoding] = measure(subject, options.repeat, folder)
+                passed = report(encoding, numbers[encoding], network_ms, console) and passed
+            peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            console.print(f"peak memory of this bench {peak_mib:.0f} MiB; of a render: --memory")
+    if options.json:
+        options.json.write_text(json.dumps(numbers, indent=1))
+    sys.exit(0 if passed else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """Make the README's picture: a frame of the sample before, its matte, and the same frame after.
 
-    python scripts/make_picture.py --out docs/before-matte-after.jpg
+python scripts/make_picture.py --out docs/before-matte-after.jpg
 """
 
 import argparse

@@ -327,9 +327,9 @@ def test_segments_see_the_same_video_as_one_render_does(tmp_path: Path) -> None:
         background={"method": "file", "path": plate},
         model="luma-key",
     )
-    from vmatte.render import render  # the package offers `run`, which renders a clip whole
+    from vmatte.render import render_job
 
-    render(job, vmatte.Runtime(segment_frames=6))
+    render_job(job, vmatte.Runtime(segment_frames=6))
     frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "cut").iterdir())]
     assert [number_of(frame) for frame in frames] == [number % 7 for number in range(20)]
 
@@ -436,3 +436,25 @@ def test_a_background_without_a_subject_is_blurred_by_a_gaussian(tmp_path: Path)
     assert abs(row[:148]).max() <= 1
     assert abs(row[172:] - high).max() <= 1
     assert row[159] == pytest.approx(high / 2, abs=2)
+
+
+@pytest.mark.parametrize("chroma", ["yuv420p", "yuv422p", "yuv444p"])
+@pytest.mark.parametrize("behind", ["yuv420p", "yuv422p", "yuv444p"])
+def test_a_videos_chroma_lies_where_its_luma_does(
+    chroma: str, behind: str, tmp_path: Path, run_ffmpeg: Callable[..., None]
+) -> None:
+    """Colour bars behind a clip of black, whatever the sampling of either: each bar keeps its colour."""
+    run_ffmpeg("-f", "lavfi", "-i", "color=black:s=160x90:r=25:d=0.08", "-pix_fmt", chroma, tmp_path / "clip.mkv")
+    run_ffmpeg("-f", "lavfi", "-i", "smptebars=s=160x90:r=25:d=0.08", "-pix_fmt", behind, tmp_path / "bars.mkv")
+    vmatte.run(
+        tmp_path / "clip.mkv",
+        background=tmp_path / "bars.mkv",
+        output=tmp_path / "out",
+        encoding="png",
+        model="luma-key",
+    )
+    run_ffmpeg("-i", tmp_path / "bars.mkv", "-frames:v", "1", "-pix_fmt", "rgb24", tmp_path / "bars.png")
+    shown = np.asarray(Image.open(tmp_path / "out" / "000000.png")).astype(int)
+    wanted = np.asarray(Image.open(tmp_path / "bars.png").convert("RGB")).astype(int)
+    middles = [11 + 23 * bar for bar in range(7)]
+    assert np.abs(shown[30, middles] - wanted[30, middles]).max() <= 6

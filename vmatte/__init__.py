@@ -8,16 +8,19 @@ for matte in vmatte.matte("avatar.mp4"):
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+logging.getLogger("vmatte").addHandler(logging.NullHandler())  # whoever imports it decides what is shown
+
 if TYPE_CHECKING:
     from vmatte.errors import VmatteError
     from vmatte.job import RenderJob, Runtime
     from vmatte.models.catalogue import load_model
-    from vmatte.render import Matte, RenderReport, matte, run
+    from vmatte.render import Matte, RenderReport, matte, render_job, run
     from vmatte.video.probe import probe
 
 _HOMES = {
@@ -29,6 +32,7 @@ _HOMES = {
     "load_model": "vmatte.models.catalogue",
     "matte": "vmatte.render",
     "probe": "vmatte.video.probe",
+    "render_job": "vmatte.render",
     "run": "vmatte.render",
 }
 
@@ -41,6 +45,7 @@ __all__ = [
     "load_model",
     "matte",
     "probe",
+    "render_job",
     "run",
 ]
 

@@ -34,7 +34,8 @@ app.add_typer(models_app, name="models")
 def main() -> None:
     """Run the command line; a user's mistake ends in one line on stderr and the error's exit code."""
     for number in _ENDING_SIGNALS:
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants to be left alone
+            signal.signal(number, _interrupt)
     if sys.stderr is None:  # closed by whoever started us: there is nobody to tell
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
@@ -43,9 +44,6 @@ def main() -> None:
         _fail(" ".join(str(error).split()), error.exit_code)
     except _Interrupted:
         _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
 
 
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no hang-up
@@ -75,7 +73,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
 ) -> None:
     """Video matting for digital humans: a talking clip in, a composite or an alpha master out."""
 
@@ -87,7 +87,12 @@ def run(
         str | None,
         typer.Option(help="picture, video, colour (#00b140, navy), blur or none", show_default="none: a cutout"),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="where to write", show_default=False)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="file, or folder for png", show_default="NAME_composite.mp4 beside the clip"
+        ),
+    ] = None,
     encoding: Annotated[
         str | None, typer.Option("--format", help=" | ".join(ENCODINGS), show_default="by the output's extension")
     ] = None,
@@ -98,10 +103,10 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
 ) -> None:
     """Remove a clip's background; put another one behind it, or write a cutout with alpha."""
-    from vmatte.render import run as run_job
+    from vmatte.render import run as render_clip
 
     with _progress(quiet=quiet or as_json) as (on_frames, on_weights):
-        report = run_job(
+        report = render_clip(
             clip,
             background=bg,
             output=output,
@@ -113,9 +118,9 @@ def run(
             on_weights=on_weights,
         )
     if as_json:
-        print(json.dumps(_as_json(report)))
+        _say(json.dumps(_as_json(report)))
     elif not quiet:
-        print(f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.2f} fps)")
+        _say(f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.2f} fps)")
     if report.lost:
         total = report.frames + report.lost
         _fail(
@@ -123,6 +128,14 @@ def run(
             f"the {report.frames} intact ones are in {report.output}",
             EXIT_INCOMPLETE,
         )
+
+
+def _say(text: str) -> None:
+    """Print; whoever does not listen (a closed pipe, a full disk) must not change what a finished render ends with."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _as_json(report: RenderReport) -> dict[str, object]:
@@ -134,6 +147,7 @@ def _as_json(report: RenderReport) -> dict[str, object]:
         "fps": round(report.fps, 3),
         "model": report.model,
         "licence": report.licence,
+        "weights_sha256": report.weights_sha256,
         "sha256": report.sha256,
     }
 
@@ -182,7 +196,7 @@ def _bars() -> Iterator[tuple[OnFrames, Callable[[str, int, int], None]]]:
         def on_frames(done: int, total: int, stopwatch: Stopwatch) -> None:
             speed = bars.tasks[tasks["frames"]].speed if "frames" in tasks else None
             fps = f"{speed:.1f} fps, " if speed else ""
-            show("frames", done, total, f"{done}/{total}", f"{fps}slowest: {slowest(stopwatch)}")
+            show("frames", done, total, f"{done}/{total}", f"{fps}slowest: {_slowest(stopwatch)}")
 
         def on_weights(name: str, done: int, total: int) -> None:
             show(name, done, total, f"{done / 1e6:.1f}/{total / 1e6:.1f} MB", "")
@@ -203,7 +217,7 @@ def _plain_frames() -> OnFrames:
         shown = now
         fps = done / max(now - started, 1e-9)
         left = (total - done) / max(fps, 1e-9)
-        line = f"{done}/{total} frames, {fps:.1f} fps, {left:.0f} s left, slowest: {slowest(stopwatch)}"
+        line = f"{done}/{total} frames, {fps:.1f} fps, {left:.0f} s left, slowest: {_slowest(stopwatch)}"
         print(line, file=sys.stderr, flush=True)
 
     return on_frames
@@ -221,7 +235,7 @@ def _plain_weights() -> Callable[[str, int, int], None]:
     return on_weights
 
 
-def slowest(stopwatch: Stopwatch) -> str:
+def _slowest(stopwatch: Stopwatch) -> str:
     """The step that takes most of the time, and its share of all of it."""
     seconds = {step: spent for step, spent in stopwatch.seconds.items() if step != "waiting"}
     if not seconds:

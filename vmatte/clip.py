@@ -27,6 +27,9 @@ BT601 = ColorTags(matrix=6, primaries=6, transfer=6, full_range=False)
 BT2020_MATRICES = (9, 10)
 BT2020_PRIMARIES = 9
 HDR_TRANSFERS = (16, 18)  # PQ, HLG
+MATRICES = (RGB_MATRIX, 1, 4, 5, 6, 7, 9, 10)
+"""Those that vmatte knows."""
+_LIKE_BT709 = (0, 1, 2, 4, 5, 6, 7)  # unspecified, BT.709, and the primaries and transfers of BT.601's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +112,19 @@ class ClipInfo:
     def delivery(self) -> Coding:
         """What the frames are brought to for rendering, and what outputs are tagged with.
 
-        BT.709, limited range; wide-gamut and HDR clips stay BT.2020, because a new matrix alone would not make them
-        BT.709.
+        BT.709, limited range. What the clip says of its primaries and transfer beyond that (BT.2020, PQ, Display P3)
+        stays, for a new matrix alone would not change them; those of BT.601 count as BT.709's, as players take them.
         """
         source = self.coding.color
-        wide = source.primaries == BT2020_PRIMARIES or source.transfer in HDR_TRANSFERS
-        wide = wide or source.matrix in BT2020_MATRICES
-        return self.coding_for(ColorTags(9, source.primaries, source.transfer, full_range=False) if wide else BT709)
+        wide = source.primaries == BT2020_PRIMARIES or source.matrix in BT2020_MATRICES
+        return self.coding_for(
+            ColorTags(
+                matrix=BT2020_MATRICES[0] if wide or source.transfer in HDR_TRANSFERS else BT709.matrix,
+                primaries=source.primaries if wide or source.primaries not in _LIKE_BT709 else BT709.primaries,
+                transfer=source.transfer if wide or source.transfer not in _LIKE_BT709 else BT709.transfer,
+                full_range=False,
+            )
+        )
 
     def coding_for(self, color: ColorTags) -> Coding:
         """The clip's frames in `color`: codes that must be converted get 10 bits, so that nothing is rounded away."""

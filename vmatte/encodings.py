@@ -36,6 +36,11 @@ class Encoding:
     audio: tuple[str, ...] = ()
     audio_codec: str | None = None
 
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the output is a folder of pictures."""
+        return self.container == "image2"
+
 
 _QUICKTIME_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac")
 _PCM = ("pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le")

@@ -16,6 +16,9 @@ Rgb8 = tuple[
 ]
 
 
+DEFAULT_MODEL = "modnet"
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,7 +61,7 @@ class RenderJob(_Record):
     output: Path
     encoding: str
     background: Background = NoPlate()
-    model: str = "modnet"
+    model: str = DEFAULT_MODEL
     weights: Path | None = None
     """The network's weights; None for those of the catalogue."""
 
@@ -157,10 +160,10 @@ def _choose_encoding(output: Path | None, name: str | None, *, cutout: bool) -> 
             raise JobError(
                 f"{output}: no encoding has the extension {output.suffix!r}; name one with --format: {known}"
             )
-        if by_suffix.suffix == "" and output.suffix == "":
+        if by_suffix.is_sequence and output.suffix == "":
             raise JobError(f"{output} has no extension; add one, or name an encoding with --format: {known}")
         return by_suffix
     row = ENCODINGS[name]
-    if by_suffix is not row and not (row.suffix == "" and by_suffix is None):
+    if by_suffix is not row and not (row.is_sequence and by_suffix is None):
         raise JobError(f"{output}: {name} goes into {row.suffix or 'a folder'}, not into {output.suffix or 'a folder'}")
     return row

@@ -15,7 +15,7 @@ from vmatte.errors import JobError, SourceError
 from vmatte.frames import FrameBatch, MatteBatch
 from vmatte.imaging.blur import blur_around
 from vmatte.imaging.color import rgb_to_ycbcr
-from vmatte.imaging.resize import cover
+from vmatte.imaging.resize import cover, covered_part
 from vmatte.job import BlurPlate, ColorPlate, FilePlate
 from vmatte.prefetch import prefetch
 from vmatte.stages.compose import PlatePlanes
@@ -26,12 +26,13 @@ from vmatte.video.read import decode, is_still, read_still
 
 def check_plate(path: Path) -> None:
     """JobError where the file is neither a picture nor a video."""
-    if is_still(path):
-        return
     try:
-        probe(path)
+        if is_still(path):
+            read_still(path, (1, 1))
+        else:
+            probe(path)
     except SourceError as error:
-        raise JobError(f"background {path} is neither a picture nor a video") from error
+        raise JobError(f"background {path} is neither a picture nor a video that can be used: {error}") from error
 
 
 @contextmanager
@@ -78,18 +79,27 @@ class _VideoPlate:
 
     def __init__(self, plate: ClipInfo, clip: ClipInfo) -> None:
         self.plate, self.clip = plate, clip
+        self._asked = 0
         self._shown: FrameBatch | None = None
         self._ahead: FrameBatch | None = None
         self._coming: Generator[FrameBatch, None, None] | None = None
+        self._covering: tuple[FrameBatch, Tensor, Tensor] | None = None
 
     def planes(self, matte: MatteBatch) -> tuple[Tensor, Tensor]:
-        frames = [self._frame(self._number_at(number)) for number in matte.frames.index]
-        chroma_size = (int(matte.frames.chroma.shape[2]), int(matte.frames.chroma.shape[3]))
-        # A plate of another depth has the same limited-range codes, times a power of two.
-        scale = 2.0 ** (matte.frames.coding.bits - frames[0].coding.bits)
-        luma = torch.cat([cover(frame.luma.to(torch.float32), matte.frames.size) for frame in frames])
-        chroma = torch.cat([cover(frame.chroma.to(torch.float32), chroma_size) for frame in frames])
-        return luma * scale, chroma * scale
+        covering = [self._covered(self._frame(self._number_at(number)), matte.frames) for number in matte.frames.index]
+        return torch.cat([luma for luma, _ in covering]), torch.cat([chroma for _, chroma in covering])
+
+    def _covered(self, shown: FrameBatch, behind: FrameBatch) -> tuple[Tensor, Tensor]:
+        """A plate frame's planes at the size of the clip's; kept while the plate shows that frame."""
+        if self._covering is None or self._covering[0] is not shown:
+            part = covered_part(shown.size, behind.size)
+            chroma_size = (int(behind.chroma.shape[2]), int(behind.chroma.shape[3]))
+            # A plate of another depth has the same limited-range codes, times a power of two.
+            scale = 2.0 ** (behind.coding.bits - shown.coding.bits)
+            luma = cover(shown.luma.to(torch.float32), behind.size, part) * scale
+            chroma = cover(shown.chroma.to(torch.float32), chroma_size, part) * scale
+            self._covering = (shown, luma, chroma)
+        return self._covering[1:]
 
     def _number_at(self, number: int) -> int:
         clip, plate = self.clip, self.plate
@@ -97,9 +107,10 @@ class _VideoPlate:
         return bisect_right(plate.pts, int(plate.pts[0]) + time // plate.time_base) - 1
 
     def _frame(self, number: int) -> FrameBatch:
-        """Frame `number` of the plate, or the last one before it that can be decoded."""
-        if self._shown is None or self._shown.index.start > number:
+        """Frame `number` of the plate; where it cannot be decoded, one beside it."""
+        if self._shown is None or number < self._asked:
             self._start_at(number)
+        self._asked = number
         while self._ahead is not None and self._ahead.index.start <= number:
             self._shown, self._ahead = self._ahead, self._next()
         assert self._shown is not None

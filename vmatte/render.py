@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,7 @@ from vmatte.clip import HDR_TRANSFERS, ClipInfo
 from vmatte.errors import SourceError
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import ycbcr_to_rgb
-from vmatte.job import BlurPlate, ColorPlate, FilePlate, NoPlate, RenderJob, Runtime, make_job
+from vmatte.job import DEFAULT_MODEL, BlurPlate, ColorPlate, FilePlate, NoPlate, RenderJob, Runtime, make_job
 from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import MattingModel
 from vmatte.models.weights import Progress
@@ -48,6 +48,8 @@ class RenderReport:
     seconds: float
     model: str
     licence: str
+    weights_sha256: str | None
+    """Of the network's weights; None for a model without."""
     sha256: str
     """Of the output; of all pictures in order, for a sequence."""
 
@@ -81,10 +83,10 @@ def run(
 ) -> RenderReport:
     """Render one clip, with the words of `vmatte run`. Raises VmatteError for what the user can mend."""
     job = make_job(clip, background=background, output=output, encoding=encoding, model=model, weights=weights)
-    return render(job, Runtime(overwrite=overwrite), on_frames=on_frames, on_weights=on_weights)
+    return render_job(job, Runtime(overwrite=overwrite), on_frames=on_frames, on_weights=on_weights)
 
 
-def render(
+def render_job(
     job: RenderJob,
     runtime: Runtime,
     *,
@@ -95,7 +97,7 @@ def render(
     started = time.perf_counter()
     clip = _check(job, runtime)
     model = load_model(job.model, job.weights, on_weights)
-    logger.info("model %s on the CPU (%s)", job.model, _terms(job.model))
+    logger.info("model %s on the CPU (%s)", job.model, _terms(job))
     if clip.delivery.color.transfer in HDR_TRANSFERS:
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", job.clip)
     stopwatch = Stopwatch()
@@ -118,7 +120,8 @@ def render(
         lost=clip.promised_frames - len(written),
         seconds=time.perf_counter() - started,
         model=job.model,
-        licence=MODELS[job.model].licence.name,
+        licence=MODELS[job.model].licence.name if job.weights is None else "unknown: weights of your own",
+        weights_sha256=_weights_sha256(job),
         sha256=sha256,
     )
 
@@ -151,13 +154,22 @@ def _check(job: RenderJob, runtime: Runtime) -> ClipInfo:
     if isinstance(job.background, FilePlate):
         check_plate(job.background.path)
     inputs = [job.clip] + ([job.background.path] if isinstance(job.background, FilePlate) else [])
-    check_output(job.output, inputs, overwrite=runtime.overwrite, folder=not job.row.suffix)
+    check_output(job.output, inputs, overwrite=runtime.overwrite, folder=job.row.is_sequence)
     return clip
 
 
-def _terms(model: str) -> str:
-    licence = MODELS[model].licence
+def _terms(job: RenderJob) -> str:
+    if job.weights is not None:
+        return f"weights of your own, {job.weights}: their licence is not known"
+    licence = MODELS[job.model].licence
     return f"licence {licence.name}, {'free' if licence.commercial_use else 'NOT free'} for commercial use"
+
+
+def _weights_sha256(job: RenderJob) -> str | None:
+    weights = MODELS[job.model].weights
+    if job.weights is not None:
+        return _sha256(job.weights)
+    return None if weights is None else weights.sha256
 
 
 @contextmanager
@@ -197,11 +209,19 @@ class Matte:
 def matte(
     clip: str | Path, *, model: str | None = None, weights: str | Path | None = None, on_weights: Progress | None = None
 ) -> Iterator[Matte]:
-    """The mattes of a clip, frame by frame, in bounded memory. Raises VmatteError for what the user can mend."""
-    source = probe(clip)
-    name = model or RenderJob.model_fields["model"].default
-    network = load_model(name, None if weights is None else Path(weights), on_weights)
-    for batch in mattes(source, range(source.frames), network, Runtime(), Stopwatch()):
-        rgb = ycbcr_to_rgb(batch.frames.luma, batch.frames.chroma, batch.frames.coding)
-        for t, number in enumerate(batch.frames.index):
-            yield Matte(rgb[t], batch.alpha[t], int(source.pts[number]), source.time_base)
+    """The mattes of a clip, frame by frame, in bounded memory.
+
+    Raises VmatteError, at once, for what the user can mend. Closing the iterator ends the decoding thread.
+    """
+    source = probe(Path(clip).expanduser())
+    own_weights = None if weights is None else Path(weights).expanduser()
+    network = load_model(model or DEFAULT_MODEL, own_weights, on_weights)
+
+    def stream() -> Iterator[Matte]:
+        with closing(mattes(source, range(source.frames), network, Runtime(), Stopwatch())) as batches:
+            for batch in batches:
+                rgb = ycbcr_to_rgb(batch.frames.luma, batch.frames.chroma, batch.frames.coding)
+                for t, number in enumerate(batch.frames.index):
+                    yield Matte(rgb[t], batch.alpha[t], int(source.pts[number]), source.time_base)
+
+    return stream()

@@ -14,6 +14,13 @@ from vmatte.errors import JobError
 
 def check_output(output: Path, inputs: list[Path], *, overwrite: bool, folder: bool) -> None:
     """JobError where `output` may not be written: it is an input, it is there already, or it is of the wrong kind."""
+    try:
+        _check_place(output, inputs, overwrite=overwrite, folder=folder)
+    except OSError as error:
+        raise JobError(f"{output} cannot be written: {error.strerror}; give another name") from error
+
+
+def _check_place(output: Path, inputs: list[Path], *, overwrite: bool, folder: bool) -> None:
     for path in inputs:
         if path.exists() and output.exists() and output.samefile(path):
             raise JobError(f"output {output} is the input itself; give another name")
@@ -64,13 +71,13 @@ def publish(whole: Path, output: Path, *, overwrite: bool) -> None:
         if whole.is_dir():
             output = output.resolve()  # a link to a folder stays one
             replaced = whole.parent / "replaced"
-            if output.exists():
-                _check_folder(output, overwrite=overwrite)
-                output.rename(replaced)
             try:
+                if output.exists():
+                    _check_folder(output, overwrite=overwrite)
+                    output.rename(replaced)
                 whole.rename(output)
             except BaseException:
-                if replaced.exists():
+                if replaced.exists() and not output.exists():
                     replaced.rename(output)
                 raise
             return

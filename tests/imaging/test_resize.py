@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vmatte.imaging import resize as resizing
-from vmatte.imaging.resize import cover, resize
+from vmatte.imaging.resize import cover, covered_part, resize
 
 
 def noise(*shape: int, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
@@ -47,4 +47,4 @@ def test_a_flat_plane_stays_what_it_is() -> None:
 )
 def test_cover_cuts_the_overhang_off_on_both_sides(shape: tuple[int, int], kept: tuple[slice, slice]) -> None:
     planes = noise(1, 1, *shape, dtype=torch.float32)
-    torch.testing.assert_close(cover(planes, (10, 20)), planes[(..., *kept)])
+    torch.testing.assert_close(cover(planes, (10, 20), covered_part(shape, (10, 20))), planes[(..., *kept)])

@@ -12,7 +12,7 @@ from footage import BT709_TAGS, Array, Planes, ffprobe, frames_by_ffmpeg, gray, 
 from PIL import Image
 
 from vmatte.job import Runtime, make_job
-from vmatte.render import render, run
+from vmatte.render import render_job, run
 
 WIDTH, HEIGHT, PATCH = 320, 192, 64
 COLORS = np.array(
@@ -343,7 +343,7 @@ def test_a_turned_clip_comes_out_upright(angle: int, mirrored: bool, batch: int,
         tags=BT709_TAGS,
         prepare=lambda stream: stream.set_display_rotation(angle, hflip=mirrored),
     )
-    render(make_job(clip, output=tmp_path / "out.mov", model="luma-key"), Runtime(batch=batch))
+    render_job(make_job(clip, output=tmp_path / "out.mov", model="luma-key"), Runtime(batch=batch))
     size = (64, 96) if angle in (90, 270) else (96, 64)
     upright = frames_by_ffmpeg(clip, "yuv420p", *size)
     assert len(upright) == 4

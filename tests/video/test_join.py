@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from footage import (
@@ -23,7 +24,7 @@ from footage import (
 from PIL import Image
 
 from vmatte.job import Runtime, make_job
-from vmatte.render import RenderReport, render, run
+from vmatte.render import RenderReport, render_job, run
 from vmatte.video.probe import probe
 
 FRAMES = 20
@@ -50,7 +51,7 @@ def render_in(clip: Path, output: Path, segment_frames: int | None = None) -> Re
     background = "black" if output.suffix == ".mp4" else None
     encoding = None if output.suffix else "png"
     job = make_job(clip, background=background, output=output, encoding=encoding, model="luma-key")
-    return render(job, Runtime(segment_frames=segment_frames))
+    return render_job(job, Runtime(segment_frames=segment_frames))
 
 
 def source_times(path: Path) -> list[Fraction]:
@@ -173,7 +174,7 @@ def test_a_lost_frame_leaves_its_time_empty(tmp_path: Path) -> None:
         file.write(bytes(int(listed[8]["size"])))
     for name in ("out.mp4", "out.mov"):
         for length in (None, 4, 1):
-            report = render(
+            report = render_job(
                 make_job(clip, background="navy", output=tmp_path / name, model="luma-key"),
                 Runtime(segment_frames=length, overwrite=True),
             )
@@ -345,3 +346,25 @@ def test_nothing_but_the_output_is_left_behind(tmp_path: Path) -> None:
     clip = plain_clip(tmp_path / "clip.mp4")
     run(clip, background="navy", output=tmp_path / "out.mp4", model="luma-key")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("start", [1, 2, 3])
+@pytest.mark.parametrize("rate", [(25, 1), (30000, 1001)])
+def test_a_picture_that_begins_late_keeps_its_times_whatever_the_b_frames(
+    start: int, rate: tuple[int, int], tmp_path: Path
+) -> None:
+    frames_per_second = Fraction(*rate)
+    clip = tmp_path / "clip.mkv"
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("libx264", rate=frames_per_second, options={"bf": "3", "b-pyramid": "normal"})
+        stream.width, stream.height = 64, 48
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 12 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number + start, 1 / frames_per_second
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    for name in OUTPUTS:
+        run(clip, background="navy", output=tmp_path / name, model="luma-key")
+        wanted = shown_times(clip)
+        assert wanted[0] > 0
+        assert shown_times(tmp_path / name) == pytest.approx(wanted, abs=0.0005 if name == "out.webm" else 0)

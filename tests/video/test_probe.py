@@ -286,3 +286,36 @@ def test_a_video_of_which_nothing_can_be_decoded_is_refused(tmp_path: Path) -> N
     path.write_bytes(content[:at] + bytes(end - at) + content[end:])
     with pytest.raises(SourceError, match="no frame of it can be decoded"):
         probe(path)
+
+
+def test_a_clip_trimmed_without_encoding_is_whole(tmp_path: Path) -> None:
+    """An edit list hides the frames between the key frame and the cut: they are there, and nobody misses them."""
+    whole = tmp_path / "whole.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=3", "-g", "50", "-bf", "2", str(whole))
+    trimmed = tmp_path / "trimmed.mp4"
+    ffmpeg("-ss", "1", "-i", str(whole), "-c", "copy", str(trimmed))
+    found = probe(trimmed)
+    assert (found.frames, found.promised_frames) == (50, 50)
+
+
+@pytest.mark.parametrize("order", [(0, 100), (100, 0), (0, 0)])
+def test_mpeg_streams_put_together_bytewise_are_refused(order: tuple[int, int], tmp_path: Path) -> None:
+    joined = tmp_path / "joined.ts"
+    with joined.open("wb") as file:
+        for part, offset in enumerate(order):
+            piece = tmp_path / f"{part}.ts"
+            source = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=1", "-output_ts_offset", str(offset)]
+            ffmpeg(*source, "-c:v", "libx264", str(piece))
+            file.write(piece.read_bytes())
+    with pytest.raises(SourceError, match="the clip's clock jumps"):
+        probe(joined)
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [("smpte432", "iec61966-2-1"), ("bt709", "iec61966-2-1")])
+def test_primaries_and_transfer_that_no_matrix_changes_are_kept(primaries: str, transfer: str, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    tags = ["-color_primaries", primaries, "-color_trc", transfer, "-colorspace", "bt709"]
+    source = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.2"]
+    ffmpeg(*source, "-pix_fmt", "yuv420p", *tags, str(clip))
+    delivered = probe(clip).delivery.color
+    assert (delivered.matrix, delivered.primaries, delivered.transfer) == (1, 12 if primaries == "smpte432" else 1, 13)

@@ -17,8 +17,15 @@ from vmatte.clip import RGB_MATRIX, Coding, ColorTags
 
 Rows = tuple[EllipsisType, slice, slice]
 
-_KR_KB = {1: (0.2126, 0.0722), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
-_KR_KB_601 = (0.299, 0.114)
+_KR_KB = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+    10: (0.2627, 0.0593),
+}
 _ROWS_PER_STRIP = 64
 
 
@@ -31,7 +38,7 @@ def strips(planes: Tensor) -> Iterator[Rows]:
 
 def luma_weights(color: ColorTags) -> tuple[float, float, float]:
     """Weights of R', G' and B' in luma."""
-    kr, kb = _KR_KB.get(color.matrix, _KR_KB_601)
+    kr, kb = _KR_KB[color.matrix]
     return kr, 1 - kr - kb, kb
 
 
@@ -86,9 +93,22 @@ def rgb_to_ycbcr(rgb: Tensor, coding: Coding, chroma_size: tuple[int, int]) -> t
 
 
 def recode(luma: Tensor, chroma: Tensor, source: Coding, target: Coding) -> tuple[Tensor, Tensor]:
-    """The same picture in another coding: rounded codes, chroma at the size it has."""
-    rgb = ycbcr_to_rgb(luma, chroma, source)
-    luma, chroma = rgb_to_ycbcr(rgb, target, (int(chroma.shape[2]), int(chroma.shape[3])))
+    """The same picture in another coding: rounded codes, chroma at the size it has.
+
+    Luma is computed at its own size, chroma at its own: going through full-size RGB would soften chroma for nothing.
+    """
+    from_source, source_zero = _to_codes(source)
+    to_target, target_zero = _to_codes(target)
+    matrix = to_target.to(torch.float64) @ torch.linalg.inv(from_source.to(torch.float64))
+    offset = (target_zero.to(torch.float64) - matrix @ source_zero.to(torch.float64)).to(torch.float32)
+    matrix = matrix.to(torch.float32)
+    luma, chroma = luma.to(torch.float32), chroma.to(torch.float32)
+    chroma_size = (int(chroma.shape[2]), int(chroma.shape[3]))
+    fine = torch.cat([luma, upsample_chroma(chroma, luma.shape[-2:])], dim=1)
+    coarse = torch.cat([downsample_chroma(luma, chroma_size), chroma], dim=1)
+    highest = 2**target.bits - 1
+    luma = _affine(fine, matrix, offset)[:, :1].clamp_(0, highest)
+    chroma = _affine(coarse, matrix, offset)[:, 1:].clamp_(0, highest)
     return rounded(luma, target.bits), rounded(chroma, target.bits)
 
 

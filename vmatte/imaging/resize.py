@@ -50,10 +50,19 @@ def _resize_on_device(planes: Tensor, size: tuple[int, int]) -> Tensor:
     return scaled if planes.dtype == torch.float32 else scaled.round_().to(planes.dtype)
 
 
-def cover(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Planes (T, C, H, W) scaled until they cover (height, width), the overhang cut off on both sides alike."""
+def covered_part(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float]:
+    """The part (of the height, of the width) that is left of a picture of `size` once it covers `target`."""
+    height, width = size
+    scale = max(target[0] / height, target[1] / width)
+    return target[0] / scale / height, target[1] / scale / width
+
+
+def cover(planes: Tensor, size: tuple[int, int], part: tuple[float, float]) -> Tensor:
+    """The middle `part` of planes (T, C, H, W), scaled to (height, width).
+
+    One part, that of the picture, for all its planes: chroma's own sides do not tell the picture's aspect.
+    """
     height, width = planes.shape[-2:]
-    scale = max(size[0] / height, size[1] / width)
-    cut_height, cut_width = min(height, round(size[0] / scale)), min(width, round(size[1] / scale))
-    top, left = (height - cut_height) // 2, (width - cut_width) // 2
-    return resize(planes[..., top : top + cut_height, left : left + cut_width], size)
+    rows, columns = max(1, round(height * part[0])), max(1, round(width * part[1]))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return resize(planes[..., top : top + rows, left : left + columns], size)

@@ -75,7 +75,7 @@ def load_model(name: str, weights: Path | None = None, progress: Progress | None
     """
     spec = find_model(name)
     # The model classes are imported here because they bring torch, and `vmatte models` only lists the rows.
-    if spec.weights is None:
+    if spec.architecture == "luma-key":
         if weights is not None:
             raise ModelError(f"{name} has no weights: leave out {weights}")
         from vmatte.models.luma_key import LumaKey
@@ -83,10 +83,12 @@ def load_model(name: str, weights: Path | None = None, progress: Progress | None
         return LumaKey(spec)
     if weights is not None and not weights.is_file():
         raise ModelError(f"{name}: the weights file {weights} does not exist")
-    path = weights or fetch(name, spec.weights, progress)
+    if weights is None:
+        assert spec.weights is not None
+        weights = fetch(name, spec.weights, progress)
     from vmatte.models.onnx import OnnxMatting
 
-    return OnnxMatting(spec, path)
+    return OnnxMatting(spec, weights)
 
 
 def find_model(name: str) -> ModelSpec:

@@ -37,6 +37,12 @@ class OnnxMatting:
         """Alpha (T, 1, h, w) in [0, 1] of normalised R'G'B' (T, 3, h, w) float32."""
         pictures = rgb.contiguous().numpy()
         parts = [pictures] if self._batched else np.split(pictures, len(pictures))
-        alphas = [self._session.run([self._output], {self._input: part})[0] for part in parts]
+        try:
+            alphas = [self._session.run([self._output], {self._input: part})[0] for part in parts]
+        except Exception as error:
+            sides = f"{pictures.shape[3]}×{pictures.shape[2]}"
+            raise ModelError(f"the network {self.spec.name} cannot run on pictures of {sides}: {error}") from error
+        if any(alpha.shape != (len(part), 1, *pictures.shape[2:]) for alpha, part in zip(alphas, parts, strict=True)):
+            raise ModelError(f"the weights are no {self.spec.name} network: what they give is no matte of their input")
         alpha = torch.from_numpy(alphas[0] if len(alphas) == 1 else np.concatenate(alphas))
         return alpha.clamp_(0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +13,7 @@ from typing import TypeAlias, cast
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -21,6 +23,10 @@ from vmatte.encodings import Encoding
 from vmatte.errors import EncodeError
 from vmatte.video.probe import open_source
 from vmatte.video.write import writing
+
+logger = logging.getLogger(__name__)
+
+_FINE_ENOUGH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ def join(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: Encoding,
     Sound that the container takes is copied packet by packet; other sound is transcoded. Raises EncodeError.
     """
     with writing(path):
-        if encoding.container == "image2":
+        if encoding.is_sequence:
             _gather_pictures(segments, path)
         else:
             _join_files(segments, clip, encoding, path)
@@ -54,7 +60,7 @@ def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: En
     options = dict(encoding.container_options)
     if encoding.container in ("mp4", "mov"):
         # The file's own clock, in which it says when the picture begins; milliseconds would round that.
-        options["movie_timescale"] = str(clip.time_base.denominator)
+        options["movie_timescale"] = str(_tick(clip).denominator)
     with av.open(str(path), "w", format=encoding.container, options=options) as container:
         with av.open(str(segments[0].path)) as first:
             template = first.streams.video[0]
@@ -63,7 +69,7 @@ def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: En
             picture.codec_context.codec_tag = template.codec_context.codec_tag
             if any(key.lower() == "alpha_mode" for key in template.metadata):
                 picture.metadata["alpha_mode"] = "1"  # without it Chromium shows the picture opaque
-        picture.time_base = clip.time_base
+        picture.time_base = _tick(clip)
         # A timecode track needs a rate; Matroska would make of it a duration that all frames have.
         rateless = encoding.container == "webm" and _is_variable(clip)
         picture.codec_context.framerate = Fraction(0) if rateless else clip.rate
@@ -101,12 +107,14 @@ def _picture_packets(segments: Sequence[EncodedSegment], clip: ClipInfo, stream:
 
     Rebuilt, because with B-frames and variable times the dts that the segments bring run backwards at the seams.
     """
-    shift = round(clip.clock_start / clip.time_base)
+    tick = _tick(clip)
+    finer = int(clip.time_base / tick)
     places = [place for segment in segments for place in _places_of_packets(segment)]
-    shown = np.concatenate([clip.pts[list(segment.written)] for segment in segments if segment.written]) - shift
-    ends = np.append(shown[1:], shown[-1] + _last_duration(clip, segments))
+    shown = np.concatenate([clip.pts[list(segment.written)] for segment in segments if segment.written])
+    shown = (shown - round(clip.clock_start / clip.time_base)) * finer
+    ends = np.append(shown[1:], shown[-1] + _last_duration(clip, segments) * finer)
     order = np.array(_absolute(places, segments))
-    delay = int((shown - shown[order]).max())
+    dts = _decoding_times(shown, order)
     number = 0
     for segment in segments:
         with av.open(str(segment.path)) as container:
@@ -114,12 +122,32 @@ def _picture_packets(segments: Sequence[EncodedSegment], clip: ClipInfo, stream:
                 if packet.size == 0:  # not "dts is None": Matroska has frames without one
                     continue
                 packet.stream = stream
-                packet.time_base = clip.time_base
+                packet.time_base = tick
                 packet.pts = int(shown[order[number]])
-                packet.dts = int(shown[number]) - delay
+                packet.dts = int(dts[number])
                 packet.duration = int(ends[order[number]]) - packet.pts
-                yield packet.dts * clip.time_base, 0, packet
+                yield packet.dts * tick, 0, packet
                 number += 1
+
+
+def _tick(clip: ClipInfo) -> Fraction:
+    """The output's clock: the source's, or finer where that leaves no room between frames to decode them in."""
+    steps = np.diff(clip.pts)
+    coarse = len(steps) > 0 and int(steps.min()) < _FINE_ENOUGH
+    return clip.time_base / _FINE_ENOUGH if coarse else clip.time_base
+
+
+def _decoding_times(shown: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Strictly rising dts, none of them after its packet's pts `shown[order[i]]`.
+
+    A picture that begins after zero must not be decoded before it: the mp4 muxer would begin it too early.
+    """
+    dts = shown - int((shown - shown[order]).max())
+    if shown[0] > 0 > dts[0]:
+        rising = np.arange(len(dts))
+        dts = np.maximum(dts, rising)
+        dts = np.maximum.accumulate(dts - rising) + rising
+    return dts
 
 
 def _last_duration(clip: ClipInfo, segments: Sequence[EncodedSegment]) -> int:
@@ -167,9 +195,9 @@ class _SoundTrack:
             added = container.add_stream(encoding.audio_codec, rate=rate)
             assert isinstance(added, AudioStream)
             self.output = added
-            self.output.codec_context.layout = _LAYOUTS.get(track.channels, "stereo")
+            self.output.codec_context.layout = layout = _layout_for(encoding.audio_codec, stream)
             if encoding.audio_codec in _BIT_RATES:
-                self.output.codec_context.bit_rate = _BIT_RATES[encoding.audio_codec] * track.channels
+                self.output.codec_context.bit_rate = _BIT_RATES[encoding.audio_codec] * AudioLayout(layout).nb_channels
         if track.language:
             self.output.metadata["language"] = _language_tag(track.language, encoding)
 
@@ -220,7 +248,24 @@ def _language_tag(language: str, encoding: Encoding) -> str:
     return _QUICKTIME_LANGUAGES.get(language, language) if encoding.container == "mov" else language
 
 
-_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+_USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 6: "5.1", 8: "7.1"}
+# RFC 7845 orders these; libopus takes no others.
+_OPUS_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
+
+
+def _layout_for(codec: str, stream: AudioStream) -> str:
+    layout = str(stream.codec_context.layout.name)
+    if "channels" in layout:  # the file only counts them
+        layout = _USUAL_LAYOUTS.get(stream.codec_context.channels, layout)
+    if codec != "libopus":
+        return layout
+    layout = layout.removesuffix("(side)")
+    if layout in _OPUS_LAYOUTS:
+        return layout
+    logger.warning("audio track %d is %s, which Opus does not have: mixed down to stereo", stream.index, layout)
+    return "stereo"
+
+
 _BIT_RATES = {"libopus": 80_000, "aac": 96_000}
 """Bits a second for each channel."""
 

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from vmatte.clip import (
     BT601,
     BT709,
+    BT2020_MATRICES,
     BT2020_PRIMARIES,
     HDR_TRANSFERS,
+    MATRICES,
     RGB_MATRIX,
     UNSPECIFIED,
     AudioTrack,
@@ -45,11 +47,14 @@ def probe(path: str | Path) -> ClipInfo:
         stream = _picture_stream(container)
         first = _first_frame(path, container, stream)
         index = _index_of(path, stream)
+        if len(index.pts) == 0:
+            raise SourceError(f"{path} was cut off within its first frame; nothing of it can be rendered")
+        _check_clock(path, container, index)
         orientation = _orientation(first)
         sample_aspect = stream.sample_aspect_ratio or Fraction(1)
         width, height = _upright_size(first, sample_aspect, orientation)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        time_base = index.time_base or 1 / Fraction(rate)
+        rate = _rate(stream, index)
+        time_base = index.time_base or 1 / rate
         return ClipInfo(
             path=path,
             stream=stream.index,
@@ -63,9 +68,9 @@ def probe(path: str | Path) -> ClipInfo:
             promised_frames=max(len(index.pts), _promised(container, stream, index, time_base, rate)),
             counted=index.counted,
             clock_start=_clock_start(container, time_base, counted=index.counted),
-            rate=Fraction(rate),
+            rate=rate,
             pixel_format=first.format.name,
-            coding=_coding(first, stream),
+            coding=_coding(path, first, stream),
             orientation=orientation,
             sample_aspect=sample_aspect,
             interlaced=bool(first.interlaced_frame),
@@ -88,7 +93,11 @@ def probe(path: str | Path) -> ClipInfo:
 
 def open_source(path: Path) -> av.container.InputContainer:
     """Open a file for reading; SourceError when it cannot be."""
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be opened: {error.strerror}") from error
+    if not there:
         raise SourceError(f"{path} does not exist")
     if path.is_dir():
         raise SourceError(f"{path} is a folder; give a video file")
@@ -103,18 +112,16 @@ def open_source(path: Path) -> av.container.InputContainer:
         raise SourceError(f"{path} cannot be opened: {reason}") from error
 
 
-def decoder_of(stream: VideoStream) -> av.VideoCodecContext:
-    """The stream's decoder, set to decode frames in parallel off the calling thread."""
-    context = stream.codec_context
-    context.thread_type = "FRAME"
-    return context
-
-
 def _picture_stream(container: av.container.InputContainer) -> VideoStream:
     """The first stream that is not a cover picture."""
     streams = container.streams.video
     moving = [stream for stream in streams if not stream.disposition & av.stream.Disposition.attached_pic]
-    return (moving or list(streams))[0]
+    if not moving and container.streams.audio:
+        raise SourceError(f"{container.name} holds only audio, with a cover picture; give a video")
+    stream = (moving or list(streams))[0]
+    if stream.codec_context is None:
+        raise SourceError(f"{container.name} is coded in a way that no decoder here knows; convert it")
+    return stream
 
 
 def _first_frame(path: Path, container: av.container.InputContainer, stream: VideoStream) -> VideoFrame:
@@ -138,6 +145,8 @@ class _Index:
     counted: bool
     time_base: Fraction | None
     """None where there are no times at all, and `pts` numbers the frames."""
+    unshown: int
+    """Packets that show nothing: empty, cut away by an edit list, or references only."""
     end: int | None
     """Where the last frame ends, if its packet says so."""
 
@@ -151,16 +160,14 @@ def _index_of(path: Path, stream: VideoStream) -> _Index:
     times: list[int] = []
     decoding_times: set[int] = set()
     keys: list[int] = []
-    packets, end = 0, None
+    packets, unshown, end = 0, 0, None
     with open_source(path) as container:
         try:
             for packet in container.demux(container.streams[stream.index]):
-                if (
-                    packet.size == 0
-                    or packet.is_discard
-                    or packet.is_corrupt
-                    or _is_hidden(packet, stream.codec_context.name)
-                ):
+                if packet.is_corrupt:
+                    continue
+                if packet.size == 0 or packet.is_discard or _is_hidden(packet, stream.codec_context.name):
+                    unshown += packet.pts is not None or packet.dts is not None  # the last, empty one ends the stream
                     continue
                 packets += 1
                 if packet.dts is not None:
@@ -174,13 +181,37 @@ def _index_of(path: Path, stream: VideoStream) -> _Index:
                     end = max(end or 0, packet.pts + packet.duration)
         except av.error.FFmpegError:
             pass  # the file was cut off; what is missing shows against what the container promises
-    key_pts = np.array(sorted(keys), np.int64)
+    key_pts, time_base = np.array(sorted(keys), np.int64), stream.time_base
     if container.format.name not in _WITHOUT_TIMES and len(times) == len(set(times)) == packets:
-        return _Index(np.array(sorted(times), np.int64), key_pts, counted=False, time_base=stream.time_base, end=end)
+        return _Index(np.array(sorted(times), np.int64), key_pts, False, time_base, unshown, end)
     if len(decoding_times) == packets:
-        pts = np.array(sorted(decoding_times), np.int64)
-        return _Index(pts, key_pts, counted=True, time_base=stream.time_base, end=None)
-    return _Index(np.arange(packets, dtype=np.int64), key_pts, counted=True, time_base=None, end=None)
+        return _Index(np.array(sorted(decoding_times), np.int64), key_pts, True, time_base, unshown, None)
+    return _Index(np.arange(packets, dtype=np.int64), key_pts, True, None, unshown, None)
+
+
+def _rate(stream: VideoStream, index: _Index) -> Fraction:
+    """Frames a second; what the container says, unless the times say something altogether different."""
+    said = Fraction(stream.average_rate or stream.guessed_rate or 25)
+    if index.time_base is None or len(index.pts) < 2:
+        return said
+    seen = 1 / (Fraction(int(np.median(np.diff(index.pts)))) * index.time_base)
+    return said if seen / 2 < said < seen * 2 else seen.limit_denominator(1001)
+
+
+def _check_clock(path: Path, container: av.container.InputContainer, index: _Index) -> None:
+    """MPEG streams put together bytewise jump in time; what was meant cannot be told."""
+    if container.format.name not in _RUNNING_CLOCKS:
+        return
+    jumps = np.flatnonzero(np.diff(index.pts) * float(index.time_base or 0) > _LONGEST_GAP_S)
+    if index.counted or len(jumps):
+        where = f"at frame {jumps[0] + 1}" if len(jumps) else "back to times that it has shown before"
+        raise SourceError(
+            f"{path}: the clip's clock jumps {where}; put its parts together with a tool that mends times"
+        )
+
+
+_RUNNING_CLOCKS = ("mpegts", "mpeg")
+_LONGEST_GAP_S = 60
 
 
 def _is_hidden(packet: av.Packet[av.stream.Stream], codec: str) -> bool:
@@ -203,7 +234,7 @@ def _promised(
     are asked only when the file is shorter than its own header says.
     """
     if stream.frames:
-        return int(stream.frames)
+        return int(stream.frames) - index.unshown
     if index.counted or not container.duration or not _matroska_is_cut_off(Path(container.name)):
         return 0
     steps = np.diff(index.pts) * float(time_base) * float(rate)
@@ -252,7 +283,7 @@ def _clock_time(text: str | None) -> Fraction | None:
     return Fraction(int(hours) * 3600 + int(minutes) * 60) + Fraction(seconds)
 
 
-def _coding(frame: VideoFrame, stream: VideoStream) -> Coding:
+def _coding(path: Path, frame: VideoFrame, stream: VideoStream) -> Coding:
     """What the codes mean; untagged HD is BT.709, untagged SD is BT.601."""
     depth = frame.format.components[0].bits
     bits = 8 if depth <= 8 else 10 if depth <= 10 else 12
@@ -265,7 +296,11 @@ def _coding(frame: VideoFrame, stream: VideoStream) -> Coding:
     if matrix in (UNSPECIFIED, RGB_MATRIX):
         wide = primaries == BT2020_PRIMARIES or transfer in HDR_TRANSFERS
         is_hd = frame.width >= HD_WIDTH or frame.height >= HD_HEIGHT
-        matrix = 9 if wide else (BT709 if is_hd else BT601).matrix
+        matrix = BT2020_MATRICES[0] if wide else (BT709 if is_hd else BT601).matrix
+    if matrix not in MATRICES:
+        raise SourceError(
+            f"{path} is coded with colour matrix {matrix} of H.273, which vmatte does not know; convert it"
+        )
     return Coding(ColorTags(matrix, primaries, transfer, full_range), bits)
 
 
@@ -304,7 +339,7 @@ def square_size(width: int, height: int, sample_aspect: Fraction) -> tuple[int, 
 
 
 def _clock_start(container: av.container.InputContainer, time_base: Fraction, *, counted: bool) -> Fraction:
-    if counted or container.format.name not in ("mpegts", "mpeg"):
+    if counted or container.format.name not in _RUNNING_CLOCKS:
         return Fraction(0)
     start = Fraction(container.start_time or 0, av.time_base)
     return round(start / time_base) * time_base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,20 +20,20 @@ from vmatte.clip import ClipInfo, Coding, Orientation
 from vmatte.errors import SourceError
 from vmatte.frames import DecodedFrames
 from vmatte.video.planes import plane_views
-from vmatte.video.probe import decoder_of, open_source, square_size
+from vmatte.video.probe import open_source
 
 Planes = tuple[NDArray[np.generic], NDArray[np.generic]]
 
 
-def decode(clip: ClipInfo, frames: range, batch: int) -> Iterator[DecodedFrames]:
-    """The clip's frames numbered `frames`, up to `batch` at a time.
+def decode(clip: ClipInfo, frames: range, batch: int, threads: int = 0) -> Iterator[DecodedFrames]:
+    """The clip's frames numbered `frames`, up to `batch` at a time; the decoder chooses its threads where 0 are named.
 
     A frame that cannot be decoded is left out: the batch ends before it and the next one starts behind it, so that
     `index` always tells the truth.
     """
     waiting: list[Planes] = []
     first = 0
-    for number, frame in _numbered_frames(clip, frames):
+    for number, frame in _numbered_frames(clip, frames, threads):
         if waiting and number != first + len(waiting):
             yield _stacked(first, waiting, clip.coding)
             waiting = []
@@ -55,14 +56,14 @@ def _stacked(first: int, planes: list[Planes], coding: Coding) -> DecodedFrames:
     return DecodedFrames(range(first, first + len(planes)), luma, chroma, coding)
 
 
-def _numbered_frames(clip: ClipInfo, frames: range) -> Iterator[tuple[int, VideoFrame]]:
+def _numbered_frames(clip: ClipInfo, frames: range, threads: int) -> Iterator[tuple[int, VideoFrame]]:
     """(number, frame) of every frame in `frames` that can be decoded, in order."""
     if not len(frames):
         return
     # A deinterlacer looks one frame back and one ahead.
     lead, tail = (1, 1) if clip.interlaced else (0, 0)
     read = range(max(0, frames.start - lead), min(clip.frames, frames.stop + tail))
-    numbered: Iterable[tuple[int, VideoFrame]] = _read_range(clip, read)
+    numbered: Iterable[tuple[int, VideoFrame]] = _read_range(clip, read, threads)
     if clip.interlaced:
         numbered = _deinterlaced(numbered, clip)
     for number, frame in numbered:
@@ -70,10 +71,10 @@ def _numbered_frames(clip: ClipInfo, frames: range) -> Iterator[tuple[int, Video
             yield number, frame
 
 
-def _read_range(clip: ClipInfo, frames: range) -> Iterator[tuple[int, VideoFrame]]:
+def _read_range(clip: ClipInfo, frames: range, threads: int) -> Iterator[tuple[int, VideoFrame]]:
     """Seek, and seek further back where that overshoots (fragmented mp4, MPEG-TS), until the first frame is there."""
     if frames.start == 0 or clip.counted:
-        yield from _decoded(clip, None, frames)
+        yield from _decoded(clip, None, frames, threads)
         return
     target = int(clip.pts[frames.start])
     # Aim at a key frame's own time: aiming at the target itself can land after it (open GOP).
@@ -81,7 +82,7 @@ def _read_range(clip: ClipInfo, frames: range) -> Iterator[tuple[int, VideoFrame
     aim: int | None = int(keys[-1]) if len(keys) else None
     back = Fraction(1)
     while True:
-        decoded = _decoded(clip, aim, frames)
+        decoded = _decoded(clip, aim, frames, threads)
         head = next(decoded, None)
         if aim is None or (head is not None and head[0] == frames.start):
             break
@@ -94,11 +95,12 @@ def _read_range(clip: ClipInfo, frames: range) -> Iterator[tuple[int, VideoFrame
         yield from decoded
 
 
-def _decoded(clip: ClipInfo, seek_pts: int | None, frames: range) -> Iterator[tuple[int, VideoFrame]]:
+def _decoded(clip: ClipInfo, seek_pts: int | None, frames: range, threads: int) -> Iterator[tuple[int, VideoFrame]]:
     with open_source(clip.path) as container:
         stream = container.streams[clip.stream]
         assert isinstance(stream, VideoStream)
-        decoder_of(stream)
+        # Whole frames in parallel, off this thread; slices, PyAV's default, would all be waited for on it.
+        stream.codec_context.thread_type, stream.codec_context.thread_count = "FRAME", threads
         if seek_pts is not None:
             container.seek(seek_pts, stream=stream, backward=True)
         last = -1
@@ -173,7 +175,8 @@ def _pulled(graph: av.filter.Graph, numbers: list[int]) -> Iterator[tuple[int, V
 
 def _planes(frame: VideoFrame, clip: ClipInfo) -> Planes:
     """Luma (1, H, W) and chroma (2, h, w), upright, with square pixels."""
-    size = square_size(frame.width, frame.height, clip.sample_aspect)
+    # The clip's own size, whatever this frame's: a stream may change it on the way.
+    size = (clip.height, clip.width) if clip.orientation.transpose else (clip.width, clip.height)
     name = _planar_format(frame.format, whole_chroma=not clip.orientation.upright)
     if frame.format.name.replace("yuvj", "yuv") != name or size != (frame.width, frame.height):
         color_range = ColorRange.JPEG if clip.coding.color.full_range else ColorRange.MPEG
@@ -238,8 +241,6 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture).convert("RGB")
     if profile and picture.mode in ("RGB", "CMYK", "L"):
-        import io
-
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")

@@ -25,7 +25,7 @@ _WEBM_TICK = Fraction(1, 1000)
 def verify(path: Path, clip: ClipInfo, encoding: Encoding, written: Iterable[int], *, alpha: bool) -> None:
     """Check frames, times, length, alpha, colour tags and sound of a finished output; EncodeError for a fault."""
     numbers = list(written)
-    if encoding.container == "image2":
+    if encoding.is_sequence:
         _verify_pictures(path, clip, encoding, numbers, alpha=alpha)
         return
     try:
@@ -67,6 +67,13 @@ def _verify_file(
     _verify_times(path, times, stream, clip, encoding, pts)
     container.seek(0)
     _verify_picture(path, stream, encoding, clip.delivery, alpha=alpha)
+    size = (
+        (clip.width + clip.width % 2, clip.height + clip.height % 2)
+        if encoding.even_size
+        else (clip.width, clip.height)
+    )
+    if (stream.width, stream.height) != size:
+        raise EncodeError(f"{path} is {stream.width}×{stream.height}, not {size[0]}×{size[1]}")
     sounding = len(clip.audio) if encoding.audio else 0
     if len(container.streams.audio) != sounding:
         raise EncodeError(f"{path} has {len(container.streams.audio)} audio tracks, the clip has {sounding}")

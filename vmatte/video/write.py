@@ -33,7 +33,7 @@ def encode(layers: Iterable[LayerBatch], path: Path, encoding: Encoding, coding:
     `coding` is that of the layers' planes, and what the file is tagged with. In a file frame i has pts i at `rate`
     (true times come with `join`); a picture is named after its frame's number. Raises EncodeError.
     """
-    write = _write_pictures if encoding.container == "image2" else _write_file
+    write = _write_pictures if encoding.is_sequence else _write_file
     try:
         with writing(path):
             return write(layers, path, encoding, coding, rate)
@@ -60,7 +60,7 @@ def _write_file(
     written: list[int] = []
     with av.open(str(path), "w", format=encoding.container) as container:
         encoder: _StreamEncoder | None = None
-        for number, colour, alpha in _frames(layers, encoding, coding):
+        for number, colour, alpha in encoder_frames(layers, encoding, coding):
             if encoder is None:
                 encoder = _StreamEncoder(container, encoding, coding, rate, colour, beside=alpha is not None)
             container.mux(encoder.encode(colour, alpha))
@@ -140,7 +140,7 @@ def _write_pictures(
         for packet in packets:
             (path / picture_name(written[packet.pts or 0], encoding)).write_bytes(bytes(packet))
 
-    for number, frame, _ in _frames(layers, encoding, coding):
+    for number, frame, _ in encoder_frames(layers, encoding, coding):
         if encoder is None:
             encoder = _new_encoder(encoding, rate, encoding.codec_options)
             _configure(encoder, frame, encoding, coding)
@@ -176,7 +176,7 @@ def _configure(context: VideoCodecContext, frame: VideoFrame, encoding: Encoding
         context.colorspace, context.color_range = coding.color.matrix, _RANGE[coding.color.full_range]
 
 
-def _frames(
+def encoder_frames(
     layers: Iterable[LayerBatch], encoding: Encoding, coding: Coding
 ) -> Iterator[tuple[int, VideoFrame, VideoFrame | None]]:
     """(number, frame in the encoder's own format, alpha where it lies beside the frame) of every frame."""
