@@ -34,7 +34,7 @@ import av
 import cv2
 import numpy as np
 import torch
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -189,8 +189,7 @@ def blended(frame: av.VideoFrame, plate: av.VideoFrame, alpha: np.ndarray) -> li
 def packed(frame: av.VideoFrame, alpha: np.ndarray, row: Encoding, reformatter: VideoReformatter) -> object:
     """A frame in the encoder's format and alpha in its depth."""
     if row.alpha_bits > 8:
-        codes = cv2.multiply(alpha, 1023.0, dtype=cv2.CV_16U)
-        return reformatter.reformat(frame, format=row.pix_fmt, interpolation=Interpolation.BICUBIC), codes
+        return reformatter.reformat(frame, format=row.pix_fmt_alpha), (alpha * 1023 + 0.5).astype(np.uint16)
     codes = cv2.convertScaleAbs(alpha, alpha=255)
     if row.pix_fmt_alpha == "rgba":
         return np.dstack([frame.to_ndarray(format="rgb24"), codes])

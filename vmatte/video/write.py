@@ -185,22 +185,24 @@ def encoder_frames(
         luma, chroma = layer.luma.numpy(), layer.chroma.numpy()
         alpha = None if layer.alpha is None else layer.alpha.numpy()
         for t, number in enumerate(layer.index):
-            colour = _encoder_colour([luma[t, 0], *chroma[t]], encoding, coding, reformatter)
+            planes = [luma[t, 0], *chroma[t]]
             if alpha is None:
-                yield number, colour, None
+                yield number, _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt), None
             elif encoding.alpha_options is None:
-                yield number, _with_alpha(colour, alpha[t, 0], encoding), None
+                yield number, _with_alpha(planes, alpha[t, 0], encoding, coding, reformatter), None
             else:
+                colour = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt)
                 yield number, colour, _as_picture(alpha[t, 0], colour)
 
 
 def _encoder_colour(
-    planes: list[NDArray[np.generic]], encoding: Encoding, coding: Coding, reformatter: VideoReformatter
+    planes: list[NDArray[np.generic]],
+    encoding: Encoding,
+    coding: Coding,
+    reformatter: VideoReformatter,
+    pix_fmt: str,
 ) -> VideoFrame:
-    """A frame in the encoder's colour format: swscale changes chroma's size, and for pictures goes to RGB.
-
-    Alpha never goes through it: it would come back one code off, so it is added as it is.
-    """
+    """A frame in `pix_fmt`: swscale changes chroma's size, and for pictures goes to RGB."""
     if encoding.even_size:
         planes = _padded_to_even(planes)
     bits = coding.bits
@@ -208,12 +210,12 @@ def _encoder_colour(
         planes, bits = [_shortened(plane, bits, encoding.bits) for plane in planes], encoding.bits
     frame = _frame_of(planes, _planar_name(planes, bits))
     _tag(frame, coding)
-    if frame.format.name == encoding.pix_fmt:
+    if frame.format.name == pix_fmt:
         return frame
-    to_rgb = encoding.pix_fmt == "rgb24"
+    to_rgb = pix_fmt == "rgb24"
     converted = reformatter.reformat(
         frame,
-        format=encoding.pix_fmt,
+        format=pix_fmt,
         src_color_range=_RANGE[coding.color.full_range],
         dst_color_range=ColorRange.JPEG if to_rgb else _RANGE[coding.color.full_range],
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
@@ -237,15 +239,20 @@ def _shortened(codes: NDArray[np.generic], bits: int, fewer: int) -> NDArray[np.
     return rounded.astype(np.uint8) if fewer == 8 else rounded
 
 
-def _with_alpha(colour: VideoFrame, alpha: NDArray[np.generic], encoding: Encoding) -> VideoFrame:
-    if colour.format.name == "rgb24":
-        return VideoFrame.from_ndarray(np.dstack([colour.to_ndarray(), alpha]), format="rgba")
+def _with_alpha(
+    planes: list[NDArray[np.generic]],
+    alpha: NDArray[np.generic],
+    encoding: Encoding,
+    coding: Coding,
+    reformatter: VideoReformatter,
+) -> VideoFrame:
+    """A frame that carries its alpha; put in afterwards, for from swscale it would come back a code off."""
     assert encoding.pix_fmt_alpha is not None
-    frame = VideoFrame(colour.width, colour.height, encoding.pix_fmt_alpha)
-    for target, source in zip(plane_views(frame), [*plane_views(colour), alpha], strict=True):
-        np.copyto(target, source, casting="no")
-    frame.colorspace, frame.color_range = colour.colorspace, colour.color_range
-    frame.color_primaries, frame.color_trc = colour.color_primaries, colour.color_trc
+    if encoding.pix_fmt == "rgb24":
+        rgb = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt).to_ndarray()
+        return VideoFrame.from_ndarray(np.dstack([rgb, alpha]), format=encoding.pix_fmt_alpha)
+    frame = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt_alpha)
+    np.copyto(plane_views(frame)[3], alpha, casting="no")
     return frame
 
 
