@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -153,12 +154,18 @@ def bare_costs(subject: Subject) -> dict[str, float]:
         steps["pack"] = lambda t: packed(frames[t], alphas[t], row, reformatter)
     else:
         steps["composite"] = lambda t: blended(frames[t], plate, alphas[t])
-    costs = {"decode": cpu_ms(lambda: [None for _ in bare_decode(clip, count)], count)}
+    costs = {"decode": cpu_ms(lambda: deque(bare_decode(clip, count), maxlen=0), count)}
     for name, step in steps.items():
         step(0)
-        costs[name] = cpu_ms(lambda step=step: [step(n % len(frames)) for n in range(count)], count)
+        costs[name] = cpu_ms(lambda step=step: repeat_step(step, len(frames), count), count)
     costs["encode"] = bare_encode(subject)
     return costs
+
+
+def repeat_step(step: Callable[[int], object], frames: int, count: int) -> None:
+    """`count` frames' worth of a step; nothing is kept, for fresh memory is not free."""
+    for number in range(count):
+        step(number % frames)
 
 
 def bare_decode(clip: ClipInfo, count: int) -> Iterator[av.VideoFrame]:
@@ -189,7 +196,8 @@ def blended(frame: av.VideoFrame, plate: av.VideoFrame, alpha: np.ndarray) -> li
 def packed(frame: av.VideoFrame, alpha: np.ndarray, row: Encoding, reformatter: VideoReformatter) -> object:
     """A frame in the encoder's format and alpha in its depth."""
     if row.alpha_bits > 8:
-        return reformatter.reformat(frame, format=row.pix_fmt_alpha), (alpha * 1023 + 0.5).astype(np.uint16)
+        same = {"src_colorspace": "ITU709", "dst_colorspace": "ITU709", "src_color_range": 1, "dst_color_range": 1}
+        return reformatter.reformat(frame, format=row.pix_fmt_alpha, **same), (alpha * 1023 + 0.5).astype(np.uint16)
     codes = cv2.convertScaleAbs(alpha, alpha=255)
     if row.pix_fmt_alpha == "rgba":
         return np.dstack([frame.to_ndarray(format="rgb24"), codes])
@@ -343,6 +351,8 @@ def enlarged_sample(path: Path) -> Path:
     with av.open(str(SAMPLES / "avatar.mp4")) as source, av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", rate=25, options={"preset": "fast"})
         stream.width, stream.height, stream.bit_rate = 1920, 1080, 11_000_000
+        tags = stream.codec_context
+        tags.colorspace = tags.color_primaries = tags.color_trc = tags.color_range = 1  # BT.709, limited
         for frame in source.decode(video=0):
             large = frame.reformat(width=1920, height=1080)
             output.mux(stream.encode(large))
