@@ -45,7 +45,7 @@ from vmatte.encodings import ENCODINGS, Encoding
 from vmatte.frames import LayerBatch
 from vmatte.job import NoPlate, RenderJob, Runtime, make_job
 from vmatte.models.catalogue import load_model
-from vmatte.models.contract import MattingModel
+from vmatte.models.contract import MattingModel, Prediction, State
 from vmatte.pipeline import layers
 from vmatte.plates import open_plate
 from vmatte.stages.compose import compose, cut_out
@@ -69,11 +69,11 @@ class PlayedBack:
     """A network whose mattes are known: what is left is the cost of everything else."""
 
     def __init__(self, model: MattingModel, mattes: list[Tensor]) -> None:
-        self.spec, self.mattes, self.calls = model.spec, mattes, 0
+        self.spec, self.device, self.mattes, self.calls = model.spec, model.device, mattes, 0
 
-    def predict(self, _: Tensor) -> Tensor:
+    def predict(self, _: Tensor, state: State = ()) -> Prediction:
         self.calls += 1
-        return self.mattes[(self.calls - 1) % len(self.mattes)]
+        return Prediction(self.mattes[(self.calls - 1) % len(self.mattes)], state=state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,11 +272,12 @@ def network_costs(clip: ClipInfo, name: str, frames: int) -> tuple[MattingModel,
     stopwatch = Stopwatch(time.process_time)
 
     class Recorder:
-        spec = model.spec
+        spec, device = model.spec, model.device
 
-        def predict(self, rgb: Tensor) -> Tensor:
-            mattes.append(model.predict(rgb))
-            return mattes[-1]
+        def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
+            prediction = model.predict(rgb, state)
+            mattes.append(prediction.alpha)
+            return prediction
 
     for _ in matte(upload(decode(clip, range(frames), batch=1, threads=1), clip.delivery), Recorder(), 1, stopwatch):
         pass

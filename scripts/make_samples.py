@@ -78,7 +78,7 @@ def cut_out(portrait: Array) -> tuple[Array, Array]:
     """The portrait's straight foreground (H, W, 3) and alpha (H, W, 1), both in [0, 1]. Sides are multiples of 32."""
     image = portrait.astype(np.float32) / 255
     modnet = vmatte.load_model("modnet")
-    alpha = modnet.predict(torch.from_numpy((image * 2 - 1).transpose(2, 0, 1))[None])[0, 0].numpy()
+    alpha = modnet.predict(torch.from_numpy((image * 2 - 1).transpose(2, 0, 1))[None]).alpha[0, 0].numpy()
 
     # A portrait is one solid piece: drop the other blobs, and fill what its outline encloses.
     outlines, _ = cv2.findContours((alpha > 0.3).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -6,6 +6,7 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
 from vmatte.errors import ModelError
 from vmatte.models.catalogue import MODELS, load_model
@@ -70,7 +71,7 @@ def test_a_name_like_no_other_is_answered_with_the_list() -> None:
 def test_the_luma_key_needs_no_download(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     stand_in(monkeypatch, "vmatte.models.luma_key", "LumaKey")
     built_from: object = load_model("luma-key")
-    assert built_from == (MODELS["luma-key"],)
+    assert built_from == (MODELS["luma-key"], torch.device("cpu"))
     assert not cache.exists()
 
 

@@ -11,7 +11,7 @@ from vmatte.clip import BT601, BT709, Coding
 from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch
 from vmatte.imaging.color import rgb_to_ycbcr
 from vmatte.models.catalogue import MODELS, load_model
-from vmatte.models.contract import InputSize, ModelSpec
+from vmatte.models.contract import InputSize, ModelSpec, Prediction, State
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.matte import matte
 from vmatte.stages.upload import upload
@@ -35,11 +35,12 @@ class MeanOfGreen:
             licence=MODELS["modnet"].licence,
             weights=None,
         )
+        self.device = torch.device("cpu")
         self.shapes: set[tuple[int, ...]] = set()
 
-    def predict(self, rgb: Tensor) -> Tensor:
+    def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
         self.shapes.add(tuple(rgb.shape))
-        return (rgb[:, 1:2] * 0.5 + 0.5).clamp(0, 1)
+        return Prediction((rgb[:, 1:2] * 0.5 + 0.5).clamp(0, 1), state=state)
 
 
 def decoded(frames: range, batch: int) -> Iterator[DecodedFrames]:
@@ -128,9 +129,9 @@ def test_the_network_sees_normalised_rgb_of_the_frame() -> None:
     seen: list[Tensor] = []
 
     class Looking(MeanOfGreen):
-        def predict(self, rgb: Tensor) -> Tensor:
+        def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
             seen.append(rgb)
-            return super().predict(rgb)
+            return super().predict(rgb, state)
 
     (matte_batch,) = matte([frames], Looking(), 1, Stopwatch())
     expected = torch.tensor([0.8, -0.4, -0.8]).view(1, 3, 1, 1).expand(1, 3, 16, 24)
@@ -141,7 +142,7 @@ def test_the_network_sees_normalised_rgb_of_the_frame() -> None:
 def test_luma_key_is_bt709_luma() -> None:
     rgb = torch.rand(2, 3, 5, 6, generator=torch.Generator().manual_seed(1))
     expected = 0.2126 * rgb[:, :1] + 0.7152 * rgb[:, 1:2] + 0.0722 * rgb[:, 2:]
-    torch.testing.assert_close(load_model("luma-key").predict(rgb), expected)
+    torch.testing.assert_close(load_model("luma-key").predict(rgb).alpha, expected)
 
 
 def test_frames_of_another_matrix_are_recoded_to_ten_bits() -> None:

@@ -78,9 +78,11 @@ def load_model(name: str, weights: Path | None = None, progress: Progress | None
     if spec.architecture == "luma-key":
         if weights is not None:
             raise ModelError(f"{name} has no weights: leave out {weights}")
+        import torch
+
         from vmatte.models.luma_key import LumaKey
 
-        return LumaKey(spec)
+        return LumaKey(spec, torch.device("cpu"))
     if weights is not None and not weights.is_file():
         raise ModelError(f"{name}: the weights file {weights} does not exist")
     if weights is None:

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:  # `vmatte models` lists these rows without waiting three seconds for torch
+    import torch
     from torch import Tensor
+
+State = tuple["Tensor", ...]
+"""What a recurrent network carries from one frame to the next; () at the beginning of a sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,7 @@ class Licence:
 
     name: str
     commercial_use: bool
+    copyleft: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,12 @@ class Weights:
 class InputSize:
     """How a frame is scaled before the network sees it; sides come out as multiples of `multiple`."""
 
-    rule: Literal["short_side", "square", "full"]
+    rule: Literal["short_side", "square", "long_by_short", "full"]
     pixels: int = 0
+    """The short side, or both sides of a square."""
+    long_side: int = 0
+    """The long side, for `long_by_short`: that many by `pixels`, upright for an upright frame. For `short_side` it is
+    the most that the long side may have, 0 for any."""
     multiple: int = 1
 
     def of(self, height: int, width: int) -> tuple[int, int]:
@@ -88,11 +97,21 @@ class InputSize:
             return height, width
         if self.rule == "square":
             return self.pixels, self.pixels
+        if self.rule == "long_by_short":
+            return (self.pixels, self.long_side) if width >= height else (self.long_side, self.pixels)
         scale = self.pixels / min(height, width)
+        if self.long_side:
+            scale = min(scale, self.long_side / max(height, width))
         return self._round(height * scale), self._round(width * scale)
 
     def _round(self, side: float) -> int:
         return max(self.multiple, round(side / self.multiple) * self.multiple)
+
+
+PatchOrder = Literal["wghgc", "chgwg"]
+"""How BiRefNet stacks patches of its input into channels, outermost first: grid column, row, colour; or colour, row,
+column. Both have the same shapes, so a file does not tell which one it was trained with; the wrong one ruins the matte.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +120,7 @@ class ModelSpec:
 
     name: str
     purpose: str
-    architecture: Literal["modnet", "u2net", "luma-key"]
+    architecture: Literal["birefnet", "birefnet-lite", "deeplabv3", "isnet", "luma-key", "modnet", "rvm", "u2net"]
     input_size: InputSize
     mean: tuple[float, float, float]
     """Subtracted from RGB in [0, 1] before the network."""
@@ -110,13 +129,39 @@ class ModelSpec:
     licence: Licence
     weights: Weights | None
     """None for a model that has none."""
+    patch_order: PatchOrder | None = None
+    """For BiRefNet's family."""
+    antialias: bool = False
+    """Frames are scaled as Pillow's BILINEAR does it, triangle filter with antialias, which the published preprocessor
+    of these weights uses. False: by halving, which is quicker."""
+    warm_up: int = 0
+    """Frames before the first one wanted that a recurrent network has to see for its matte to be what it would be had
+    it seen the clip from its start."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What a network says of a batch of frames, at its input size: float32, on the network's device."""
+
+    alpha: Tensor
+    """(T, 1, h, w) in [0, 1]."""
+    foreground: Tensor | None = None
+    """(T, 3, h, w) straight R'G'B' in [0, 1], of a network that predicts it."""
+    state: State = ()
+    """What a recurrent network has to be given with the frames that follow these."""
 
 
 class MattingModel(Protocol):
     """A network ready to run."""
 
     spec: ModelSpec
+    device: torch.device
+    """Where it takes its frames and leaves its prediction."""
 
-    def predict(self, rgb: Tensor) -> Tensor:
-        """Alpha (T, 1, h, w) in [0, 1] of normalised frames (T, 3, h, w) at the network's input size, float32."""
+    def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
+        """The matte of normalised frames (T, 3, h, w), float32, at the network's input size.
+
+        `state` is the last prediction's for the frames just before these, or () at the beginning of a sequence. The
+        network keeps none itself.
+        """
         ...

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vmatte.errors import ModelError
-from vmatte.models.contract import ModelSpec
+from vmatte.models.contract import ModelSpec, Prediction, State
 
 
 class OnnxMatting:
@@ -18,6 +18,7 @@ class OnnxMatting:
 
     def __init__(self, spec: ModelSpec, path: Path) -> None:
         self.spec = spec
+        self.device = torch.device("cpu")
         options = onnxruntime.SessionOptions()
         # A spinning worker burns a core that the decoder and the encoder need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -33,8 +34,8 @@ class OnnxMatting:
         self._output = self._session.get_outputs()[0].name
         self._batched = not isinstance(inputs[0].shape[0], int)
 
-    def predict(self, rgb: Tensor) -> Tensor:
-        """Alpha (T, 1, h, w) in [0, 1] of normalised R'G'B' (T, 3, h, w) float32."""
+    def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
+        """The matte of normalised R'G'B' (T, 3, h, w) float32."""
         pictures = rgb.contiguous().numpy()
         parts = [pictures] if self._batched else np.split(pictures, len(pictures))
         try:
@@ -45,4 +46,4 @@ class OnnxMatting:
         if any(alpha.shape != (len(part), 1, *pictures.shape[2:]) for alpha, part in zip(alphas, parts, strict=True)):
             raise ModelError(f"the weights are no {self.spec.name} network: what they give is no matte of their input")
         alpha = torch.from_numpy(alphas[0] if len(alphas) == 1 else np.concatenate(alphas))
-        return alpha.clamp_(0, 1)
+        return Prediction(alpha.clamp_(0, 1), state=state)

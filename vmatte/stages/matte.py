@@ -24,7 +24,7 @@ def matte(batches: Iterable[FrameBatch], model: MattingModel, batch: int, stopwa
             if missing > 0:
                 rgb = torch.cat([rgb, rgb[-1:].expand(missing, -1, -1, -1)])
         with stopwatch.step("network"):
-            alpha = model.predict(rgb)[: len(frames.index)]
+            alpha = model.predict(rgb).alpha[: len(frames.index)]
         with stopwatch.step("upsample"):
             alpha = resize(alpha, frames.size)
         yield MatteBatch(frames, alpha)
