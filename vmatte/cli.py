@@ -19,12 +19,19 @@ from vmatte.encodings import ENCODINGS
 from vmatte.errors import VmatteError
 
 if TYPE_CHECKING:
+    from vmatte.models.contract import Weights
     from vmatte.render import OnFrames, RenderReport
     from vmatte.stopwatch import Stopwatch
 
 EXIT_INCOMPLETE = 3
 """The output is there, but frames of the clip could not be decoded."""
 EXIT_INTERRUPTED = 130
+
+LICENCE_GUARD = typer.Option(
+    "--license-guard",
+    "--licence-guard",
+    help="commercial: refuse weights that are not free for commercial use; permissive: refuse copyleft too",
+)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 models_app = typer.Typer(help="The matting models: what they are for, their licences, and whether they are here.")
@@ -96,8 +103,25 @@ def run(
     encoding: Annotated[
         str | None, typer.Option("--format", help=" | ".join(ENCODINGS), show_default="by the output's extension")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="see `vmatte models`", show_default="modnet")] = None,
-    weights: Annotated[Path | None, typer.Option(help="weights file to use instead of the catalogue's")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="see `vmatte models`", show_default="auto: the best for the device")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="weights to use instead of the catalogue's: a file, or a folder that holds it")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cuda, cuda:1, mps or cpu", show_default="auto: the first of them there is")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32 | fp16 | bf16", show_default="auto: half on CUDA, else fp32")
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="frames through the network at once", show_default="auto: by the device")
+    ] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile", help="let torch.compile make the network faster first")
+    ] = None,
+    licence_guard: Annotated[str | None, LICENCE_GUARD] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="replace an existing output")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
@@ -113,6 +137,11 @@ def run(
             encoding=encoding,
             model=model,
             weights=weights,
+            device=device,
+            precision=precision,
+            compile=compile,
+            batch=batch,
+            licence_guard=licence_guard,
             overwrite=overwrite,
             on_frames=on_frames,
             on_weights=on_weights,
@@ -272,31 +301,46 @@ def probe(clip: Annotated[Path, typer.Argument(help="the clip to look at", show_
 
 
 @models_app.callback(invoke_without_command=True)
-def models(context: typer.Context) -> None:
+def models(context: typer.Context, licence_guard: Annotated[str | None, LICENCE_GUARD] = None) -> None:
     """List the models: name, licence, size, whether the weights are here, and what each is for."""
     if context.invoked_subcommand is not None:
         return
+    from vmatte.job import make_runtime
     from vmatte.models.catalogue import MODELS
-    from vmatte.models.weights import cached
 
-    print(f"{'name':12} {'licence':14} {'commercial':11} {'size':>9}  {'weights':10} for")
+    guard = make_runtime(licence_guard=licence_guard).licence_guard
+    mark = "" if guard is None else f"{guard:12}"
+    print(f"{'name':20} {mark}{'licence':14} {'commercial':11} {'copyleft':9} {'size':>8}  {'weights':16} for")
     for spec in MODELS.values():
+        licence = spec.licence
+        mark = "" if guard is None else f"{'passes' if licence.passes(guard) else 'REFUSED':12}"
+        commercial, copyleft = "yes" if licence.commercial_use else "NO", "yes" if licence.copyleft else "no"
         size = "-" if spec.weights is None else f"{spec.weights.size_bytes / 1e6:.1f} MB"
-        here = "not needed" if spec.weights is None else "cached" if cached(spec.weights) else "not here"
-        commercial = "yes" if spec.licence.commercial_use else "NO"
-        print(f"{spec.name:12} {spec.licence.name:14} {commercial:11} {size:>9}  {here:10} {spec.purpose}")
+        print(
+            f"{spec.name:20} {mark}{licence.name:14} {commercial:11} {copyleft:9} {size:>8}  "
+            f"{_whereabouts(spec.weights):16} {spec.purpose}"
+        )
+
+
+def _whereabouts(weights: Weights | None) -> str:
+    from vmatte.models.weights import in_cache
+
+    if weights is None:
+        return "not needed"
+    if in_cache(weights):
+        return "cached"
+    return "not here, gated" if weights.gate else "not here"
 
 
 @models_app.command()
 def pull(name: Annotated[str, typer.Argument(help="a name from `vmatte models`", show_default=False)]) -> None:
     """Fetch a model's weights into the cache."""
-    from vmatte.models.catalogue import find_model
-    from vmatte.models.weights import fetch
+    from vmatte.models.catalogue import fetch_weights, find_model
 
     spec = find_model(name)
     if spec.weights is None:
         print(f"{name} needs no weights")
         return
     with _progress(quiet=False) as (_, on_weights):
-        path = fetch(name, spec.weights, on_weights)
+        path = fetch_weights(spec, on_weights)
     print(f"{name}: {path}")

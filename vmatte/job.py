@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vmatte.encodings import ENCODINGS, Encoding, encoding_for_suffix
 from vmatte.errors import JobError
@@ -16,7 +16,11 @@ Rgb8 = tuple[
 ]
 
 
-DEFAULT_MODEL = "modnet"
+DEFAULT_MODEL = "auto"
+
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+LicenceGuard = Literal["commercial", "permissive"]
+"""Which weights are let through: those free for commercial use, or of these only the ones without copyleft."""
 
 
 class _Record(BaseModel):
@@ -62,8 +66,9 @@ class RenderJob(_Record):
     encoding: str
     background: Background = NoPlate()
     model: str = DEFAULT_MODEL
+    """A name of MODELS, or `auto`: the best for the device, which is settled before the first frame."""
     weights: Path | None = None
-    """The network's weights; None for those of the catalogue."""
+    """The network's weights, a file or a folder that holds it; None for those of the catalogue."""
 
     @property
     def row(self) -> Encoding:
@@ -75,13 +80,55 @@ class RenderJob(_Record):
 
 
 class Runtime(_Record):
-    """How a render is run. Nothing in here moves a pixel by more than a network's last bits."""
+    """How a render is run. Once its model is settled, nothing in here moves a pixel by more than a network's last
+    bits."""
 
-    batch: Annotated[int, Field(ge=1)] = 1
-    """Frames that go through the network at once. On a CPU more than one gains nothing and costs memory."""
+    device: str = "auto"
+    """`auto` (CUDA, else MPS, else the CPU), `cuda`, `cuda:1`, `mps` or `cpu`."""
+    precision: Precision = "auto"
+    """What the network computes in; `auto` is half precision on CUDA."""
+    compile: bool = False
+    """Whether torch.compile makes the network faster first; the first frames wait for it."""
+    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Frames that go through the network at once."""
     segment_frames: Annotated[int, Field(ge=1)] | None = None
     """Frames in a segment; None renders the clip as one."""
+    licence_guard: LicenceGuard | None = None
+    """Refuse weights whose licence is not of this kind, or is not known."""
     overwrite: bool = False
+
+
+def make_runtime(
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+    compile: bool | None = None,
+    batch: int | str | None = None,
+    licence_guard: str | None = None,
+    overwrite: bool | None = None,
+) -> Runtime:
+    """A runtime from the words that the command line and `vmatte.run` take; None stands for Runtime's own default.
+
+    Raises JobError for a word that means nothing.
+    """
+    fields = {
+        "device": device,
+        "precision": precision,
+        "compile": compile,
+        "batch": batch,
+        "licence_guard": licence_guard,
+        "overwrite": overwrite,
+    }
+    try:
+        return Runtime.model_validate({name: value for name, value in fields.items() if value is not None})
+    except ValidationError as error:
+        field = str(error.errors()[0]["loc"][0])
+        can = {
+            "batch": "auto, or how many frames: 1 or more",
+            "licence_guard": " or ".join(get_args(LicenceGuard)),
+            "precision": ", ".join(get_args(Precision)),
+        }.get(field, "another")
+        raise JobError(f"{field.replace('_', ' ')} cannot be {fields[field]!r}; give {can}") from error
 
 
 def parse_background(text: str | None) -> FilePlate | ColorPlate | BlurPlate | NoPlate:

@@ -9,6 +9,7 @@ from vmatte.clip import ClipInfo
 from vmatte.frames import LayerBatch, MatteBatch
 from vmatte.job import NoPlate, RenderJob, Runtime
 from vmatte.models.contract import MattingModel
+from vmatte.models.placement import frames_at_once
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.stages.compose import compose, cut_out
@@ -24,10 +25,11 @@ def mattes(
     clip: ClipInfo, frames: range, model: MattingModel, runtime: Runtime, stopwatch: Stopwatch
 ) -> Generator[MatteBatch, None, None]:
     """Decode, upload and matte the clip's `frames`; decoding runs on a thread of its own."""
-    decoded = prefetch(stopwatch.around("decode", decode(clip, frames, runtime.batch)), DEPTH)
+    batch = frames_at_once(runtime.batch, model.device)
+    decoded = prefetch(stopwatch.around("decode", decode(clip, frames, batch)), DEPTH)
     uploaded = stopwatch.around("upload", upload(stopwatch.around("waiting", decoded), clip.delivery))
     with closing(decoded):
-        yield from matte(uploaded, model, runtime.batch, stopwatch)
+        yield from matte(uploaded, model, batch, stopwatch)
 
 
 @contextmanager

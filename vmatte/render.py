@@ -18,8 +18,19 @@ from vmatte.clip import HDR_TRANSFERS, ClipInfo
 from vmatte.errors import SourceError
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import ycbcr_to_rgb
-from vmatte.job import DEFAULT_MODEL, BlurPlate, ColorPlate, FilePlate, NoPlate, RenderJob, Runtime, make_job
-from vmatte.models.catalogue import MODELS, load_model
+from vmatte.job import (
+    DEFAULT_MODEL,
+    BlurPlate,
+    ColorPlate,
+    FilePlate,
+    NoPlate,
+    RenderJob,
+    Runtime,
+    make_job,
+    make_runtime,
+)
+from vmatte.models.catalogue import build_model
+from vmatte.models.choice import choose
 from vmatte.models.contract import MattingModel
 from vmatte.models.weights import Progress
 from vmatte.pipeline import layers, mattes
@@ -47,7 +58,9 @@ class RenderReport:
     lost: int
     seconds: float
     model: str
+    """Its name in MODELS, whatever word the job had for it."""
     licence: str
+    """Of the network's weights."""
     weights_sha256: str | None
     """Of the network's weights; None for a model without."""
     sha256: str
@@ -77,13 +90,26 @@ def run(
     encoding: str | None = None,
     model: str | None = None,
     weights: str | Path | None = None,
-    overwrite: bool = False,
+    device: str | None = None,
+    precision: str | None = None,
+    compile: bool | None = None,
+    batch: int | str | None = None,
+    licence_guard: str | None = None,
+    overwrite: bool | None = None,
     on_frames: OnFrames | None = None,
     on_weights: Progress | None = None,
 ) -> RenderReport:
     """Render one clip, with the words of `vmatte run`. Raises VmatteError for what the user can mend."""
     job = make_job(clip, background=background, output=output, encoding=encoding, model=model, weights=weights)
-    return render_job(job, Runtime(overwrite=overwrite), on_frames=on_frames, on_weights=on_weights)
+    runtime = make_runtime(
+        device=device,
+        precision=precision,
+        compile=compile,
+        batch=batch,
+        licence_guard=licence_guard,
+        overwrite=overwrite,
+    )
+    return render_job(job, runtime, on_frames=on_frames, on_weights=on_weights)
 
 
 def render_job(
@@ -96,8 +122,10 @@ def render_job(
     """Render a job. The output appears under its name only when it is whole and verified."""
     started = time.perf_counter()
     clip = _check(job, runtime)
-    model = load_model(job.model, job.weights, on_weights)
-    logger.info("model %s on the CPU (%s)", job.model, _terms(job))
+    choice = choose(job.model, job.weights, runtime)
+    logger.info("%s", choice)
+    job = job.model_copy(update={"model": choice.spec.name, "weights": choice.own})
+    model = build_model(choice.spec, choice.own, choice.placement, on_weights)
     if clip.delivery.color.transfer in HDR_TRANSFERS:
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", job.clip)
     stopwatch = Stopwatch()
@@ -119,9 +147,9 @@ def render_job(
         frames=len(written),
         lost=clip.promised_frames - len(written),
         seconds=time.perf_counter() - started,
-        model=job.model,
-        licence=MODELS[job.model].licence.name if job.weights is None else "unknown: weights of your own",
-        weights_sha256=_weights_sha256(job),
+        model=choice.spec.name,
+        licence="unknown: weights of your own" if choice.licence is None else choice.licence.name,
+        weights_sha256=choice.weights_sha256,
         sha256=sha256,
     )
 
@@ -156,20 +184,6 @@ def _check(job: RenderJob, runtime: Runtime) -> ClipInfo:
     inputs = [job.clip] + ([job.background.path] if isinstance(job.background, FilePlate) else [])
     check_output(job.output, inputs, overwrite=runtime.overwrite, folder=job.row.is_sequence)
     return clip
-
-
-def _terms(job: RenderJob) -> str:
-    if job.weights is not None:
-        return f"weights of your own, {job.weights}: their licence is not known"
-    licence = MODELS[job.model].licence
-    return f"licence {licence.name}, {'free' if licence.commercial_use else 'NOT free'} for commercial use"
-
-
-def _weights_sha256(job: RenderJob) -> str | None:
-    weights = MODELS[job.model].weights
-    if job.weights is not None:
-        return _sha256(job.weights)
-    return None if weights is None else weights.sha256
 
 
 @contextmanager
@@ -207,18 +221,31 @@ class Matte:
 
 
 def matte(
-    clip: str | Path, *, model: str | None = None, weights: str | Path | None = None, on_weights: Progress | None = None
+    clip: str | Path,
+    *,
+    model: str | None = None,
+    weights: str | Path | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    compile: bool | None = None,
+    batch: int | str | None = None,
+    licence_guard: str | None = None,
+    on_weights: Progress | None = None,
 ) -> Iterator[Matte]:
     """The mattes of a clip, frame by frame, in bounded memory.
 
     Raises VmatteError, at once, for what the user can mend. Closing the iterator ends the decoding thread.
     """
     source = probe(Path(clip).expanduser())
-    own_weights = None if weights is None else Path(weights).expanduser()
-    network = load_model(model or DEFAULT_MODEL, own_weights, on_weights)
+    runtime = make_runtime(
+        device=device, precision=precision, compile=compile, batch=batch, licence_guard=licence_guard
+    )
+    choice = choose(model or DEFAULT_MODEL, None if weights is None else Path(weights).expanduser(), runtime)
+    logger.info("%s", choice)
+    network = build_model(choice.spec, choice.own, choice.placement, on_weights)
 
     def stream() -> Iterator[Matte]:
-        with closing(mattes(source, range(source.frames), network, Runtime(), Stopwatch())) as batches:
+        with closing(mattes(source, range(source.frames), network, runtime, Stopwatch())) as batches:
             for batch in batches:
                 rgb = ycbcr_to_rgb(batch.frames.luma, batch.frames.chroma, batch.frames.coding)
                 for t, number in enumerate(batch.frames.index):

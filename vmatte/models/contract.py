@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from vmatte.job import LicenceGuard
+
 if TYPE_CHECKING:  # `vmatte models` lists these rows without waiting three seconds for torch
     import torch
     from torch import Tensor
@@ -20,6 +22,17 @@ class Licence:
     name: str
     commercial_use: bool
     copyleft: bool = False
+    note: str = ""
+    """What else a user of the weights should know, such as who sells other terms."""
+
+    def passes(self, guard: LicenceGuard | None) -> bool:
+        """Whether the guard lets these terms through: `commercial` stops those that forbid commercial use,
+        `permissive` copyleft as well."""
+        return guard is None or (self.commercial_use and not (self.copyleft and guard == "permissive"))
+
+    def __str__(self) -> str:
+        terms = f"{self.name}, {'free' if self.commercial_use else 'NOT free'} for commercial use"
+        return terms + (", copyleft" if self.copyleft else "") + (f"; {self.note}" if self.note else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,8 @@ class HuggingFace:
     repository: str
     file: str
     revision: str
+    gated: bool = False
+    """Whether it opens only to accounts that have accepted its terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,13 @@ class Weights:
     sha256: str
     size_bytes: int
     sources: tuple[Source, ...]
+    dtype: Literal["float32", "float16"] = "float32"
+    """Of the numbers on disk."""
+
+    @property
+    def gate(self) -> HuggingFace | None:
+        """The source that wants an account and its agreement to the terms, if there is one."""
+        return next((source for source in self.sources if isinstance(source, HuggingFace) and source.gated), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +136,18 @@ column. Both have the same shapes, so a file does not tell which one it was trai
 """
 
 
+Architecture = Literal["birefnet", "birefnet-lite", "deeplabv3", "isnet", "luma-key", "modnet", "rvm", "u2net"]
+ONNX: frozenset[Architecture] = frozenset({"isnet", "modnet", "rvm", "u2net"})
+"""The architectures that run in ONNX Runtime."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One row of MODELS."""
 
     name: str
     purpose: str
-    architecture: Literal["birefnet", "birefnet-lite", "deeplabv3", "isnet", "luma-key", "modnet", "rvm", "u2net"]
+    architecture: Architecture
     input_size: InputSize
     mean: tuple[float, float, float]
     """Subtracted from RGB in [0, 1] before the network."""
@@ -134,6 +161,8 @@ class ModelSpec:
     antialias: bool = False
     """Frames are scaled as Pillow's BILINEAR does it, triangle filter with antialias, which the published preprocessor
     of these weights uses. False: by halving, which is quicker."""
+    alternative: str | None = None
+    """A model for the same job that is open to everyone, where this one is not."""
     warm_up: int = 0
     """Frames before the first one wanted that a recurrent network has to see for its matte to be what it would be had
     it seen the clip from its start."""

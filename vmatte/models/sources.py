@@ -147,11 +147,31 @@ def _from_hugging_face(source: HuggingFace, arrival: Path, size_bytes: int, repo
             report(int(self.n), size_bytes)
 
     try:
+        _ask_hub(source)
         path = hf_hub_download(source.repository, source.file, revision=source.revision, tqdm_class=Reporter)
         _link_or_copy(Path(path).resolve(), arrival)
+    except FetchError:
+        raise
     except Exception as error:  # the hub's errors share no root, and those of its HTTP library differ by version
         raise FetchError(_hugging_face_reason(source, error)) from error
     report(size_bytes, size_bytes)
+
+
+def _ask_hub(source: HuggingFace) -> None:
+    """One question before the download, which would try a hub that cannot be reached for half a minute, with a line of
+    its own for every try."""
+    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    if isinstance(try_to_load_from_cache(source.repository, source.file, revision=source.revision), str):
+        return
+    try:
+        get_hf_file_metadata(hf_hub_url(source.repository, source.file, revision=source.revision))
+    except errors.HfHubHTTPError:
+        raise
+    except Exception as error:  # what its HTTP library raises, which differs by version
+        raise FetchError(f"the hub does not answer ({_first_line(error)})") from error
 
 
 def _link_or_copy(original: Path, copy: Path) -> None:
@@ -165,6 +185,8 @@ def _hugging_face_reason(source: HuggingFace, error: Exception) -> str:
     from huggingface_hub import errors
 
     match error:
+        case errors.GatedRepoError() if source.gated:  # the error that ends it all says what to do
+            return "gated, and this machine has no access"
         case errors.GatedRepoError():
             return "gated: accept its terms on the repository's page and log in (`hf auth login`, or set HF_TOKEN)"
         case errors.RepositoryNotFoundError():

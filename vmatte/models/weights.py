@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 """What is being fetched, bytes so far, bytes in all."""
 
+_LFS_POINTER = b"version https://git-lfs"
+_SHOWN = 8  # names of a folder, in an error
+
 
 def cache_folder() -> Path:
     """Where vmatte keeps what it fetched: `$VMATTE_CACHE`, or the platform's cache folder for the user."""
@@ -45,10 +48,18 @@ def cached(weights: Weights) -> Path | None:
     return path
 
 
-def fetch(model: str, weights: Weights, progress: Progress | None = None) -> Path:
+def in_cache(weights: Weights) -> bool:
+    """Whether a file of the right size is in the cache. Its bytes are verified when it is used: that takes a second."""
+    try:
+        return _place(weights).stat().st_size == weights.size_bytes
+    except OSError:
+        return False
+
+
+def fetch(model: str, weights: Weights, progress: Progress | None = None, ways_out: str | None = None) -> Path:
     """The verified weights file: from the cache, or else from the first source that gives it.
 
-    `model` is the name by which the error tells the user what to try next.
+    `model` is the name by which the error tells the user what to try next; `ways_out` says it in other words.
     Raises ModelError, with each source's reason, if none gives the pinned bytes, and if the cache cannot be written.
     """
     if (path := cached(weights)) is not None:
@@ -63,16 +74,53 @@ def fetch(model: str, weights: Weights, progress: Progress | None = None) -> Pat
         try:
             path = _take(source, weights, report)
         except FetchError as error:
-            logger.warning("%s: %s gave nothing: %s", weights.file_name, describe(source), error)
             reasons.append(f"{describe(source)}: {error}")
         else:
+            for reason in reasons:  # told only here: where no source gives the file, the error has them all
+                logger.warning("%s is not taken from %s", weights.file_name, reason)
             logger.info("%s: taken from %s", weights.file_name, describe(source))
             return path
-    raise ModelError(
-        f"{model}: {weights.file_name} cannot be fetched ({'; '.join(reasons) or 'no source is known'}). "
+    ways_out = ways_out or (
         f"Check the network, the proxy or the mirror and run `vmatte models pull {model}`, "
         "or name a file of your own with `--weights PATH`"
     )
+    why = "; ".join(reasons) or "no source is known"
+    raise ModelError(f"{model}: {weights.file_name} cannot be fetched ({why}). {ways_out}")
+
+
+def own_file(model: str, weights: Weights, path: Path) -> Path:
+    """The weights file that a user's path names: a file, or the folder of a clone that holds one of the row's name.
+
+    Raises ModelError where there is none; the file itself is taken as it is, so a network trained further fits in.
+    """
+    try:
+        return _own_file(model, weights, path)
+    except OSError as error:
+        raise ModelError(f"{model}: {path} cannot be read ({error.strerror})") from error
+
+
+def _own_file(model: str, weights: Weights, path: Path) -> Path:
+    if path.is_dir():
+        inside = path / weights.file_name
+        if not inside.is_file():
+            names = sorted(entry.name for entry in path.iterdir())
+            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+            raise ModelError(f"{model}: the folder {path} holds no {weights.file_name}; in it: {shown or 'nothing'}")
+        path = inside
+    if not path.is_file():
+        raise ModelError(f"{model}: the weights file {path} does not exist")
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise ModelError(f"{path} is only Git LFS's pointer to the weights; run `git lfs pull` in {path.parent}")
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a user's own file; ModelError where it cannot be read."""
+    try:
+        return _sha256(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _place(weights: Weights) -> Path:

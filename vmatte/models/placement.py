@@ -1,0 +1,126 @@
+"""Where a network runs: which device, in which precision, compiled or as it is."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from vmatte.errors import JobError
+from vmatte.job import Precision
+from vmatte.models.contract import ONNX, ModelSpec
+
+CUDA_PRECISION = torch.float16
+"""What `auto` means on CUDA."""
+
+_NAMES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_AUTO_BATCH = {"cpu": 1, "mps": 1, "cuda": 1}
+"""Frames at once on each kind of device; on a CPU more than one gains nothing and costs memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how a network computes."""
+
+    device: torch.device
+    precision: torch.dtype
+    compile: bool
+
+    def __str__(self) -> str:
+        where = "the CPU" if self.device.type == "cpu" else str(self.device)
+        if self.device.type == "cuda":
+            where += f" ({torch.cuda.get_device_name(self.device)})"
+        name = next(name for name, dtype in _NAMES.items() if dtype == self.precision)
+        return f"{where}, {name}{', compiled' if self.compile else ''}"
+
+
+def place(device: str, precision: Precision, compile: bool, spec: ModelSpec) -> tuple[Placement, str]:
+    """Where the network of a row runs for these words of a Runtime, and why there ("" where it was asked for).
+
+    Raises JobError for a device that is not there, and for what the network cannot do on it.
+    """
+    found, why = find_device(device)
+    onnx = spec.architecture in ONNX
+    if onnx and found.type != "cpu" and (obstacle := _onnx_obstacle(found)):
+        if device != "auto":
+            raise JobError(f"{spec.name} cannot run on {device}: {obstacle}; leave out the device, or give cpu")
+        found, why = torch.device("cpu"), obstacle
+    if onnx or spec.architecture == "luma-key":
+        if precision not in ("auto", "fp32"):
+            raise JobError(f"{spec.name} computes in fp32 only, not in {precision}")
+        if compile:
+            raise JobError(f"{spec.name} is no PyTorch network: there is nothing to compile")
+        return Placement(found, torch.float32, compile), why
+    if found.type == "cpu" and precision in ("fp16", "bf16"):
+        raise JobError(f"{precision} is slower than fp32 on a CPU, not faster; leave the precision out, or give fp32")
+    if precision != "auto":
+        return Placement(found, _NAMES[precision], compile), why
+    return Placement(found, CUDA_PRECISION if found.type == "cuda" else torch.float32, compile), why
+
+
+def find_device(word: str) -> tuple[torch.device, str]:
+    """The device that a word means, and for `auto` why it is this one. JobError where it is not there."""
+    match = re.fullmatch(r"(auto|cpu|mps|cuda)|cuda:(\d{1,3})", word)
+    if match is None:
+        raise JobError(f"no device is called {word!r}; there are: auto, cuda, cuda:1 and so on, mps, cpu")
+    kind, number = match[1] or "cuda", int(match[2] or 0)
+    if kind == "auto":
+        return _best_device()
+    if kind == "cuda":
+        _check_cuda(number)
+        return torch.device("cuda", number), ""
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise JobError("there is no MPS device: it needs a Mac with Apple's own processor and a recent macOS")
+    return torch.device(kind), ""
+
+
+def frames_at_once(batch: int | Literal["auto"], device: torch.device) -> int:
+    """How many frames a Runtime's `batch` means on this device."""
+    return _AUTO_BATCH[device.type] if batch == "auto" else batch
+
+
+def _best_device() -> tuple[torch.device, str]:
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0), "torch finds CUDA"
+    if torch.backends.mps.is_available():
+        return torch.device("mps"), "torch finds MPS and no CUDA"
+    return torch.device("cpu"), f"{_build()} is a build for CPUs" if _is_cpu_build() else "torch finds no GPU"
+
+
+def _check_cuda(number: int) -> None:
+    if not torch.cuda.is_available():
+        if sys.platform == "darwin":
+            raise JobError("there is no CUDA on a Mac; give mps or cpu, or leave out the device")
+        if _is_cpu_build():
+            raise JobError(
+                f"there is no CUDA: {_build()} is a build for CPUs; uninstall torch, install its CUDA build "
+                "(README, Install: the extra `cuda`), or leave out the device"
+            )
+        raise JobError(f"there is no CUDA: {_build()} finds no device; see what `nvidia-smi` says")
+    count = torch.cuda.device_count()
+    if number >= count:
+        there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise JobError(f"there is no cuda:{number}: this machine has {there}")
+
+
+def _build() -> str:
+    return f"torch {torch.__version__}"
+
+
+def _is_cpu_build() -> bool:
+    # On a Mac every build is without CUDA, which says nothing.
+    return torch.version.cuda is None and torch.version.hip is None and sys.platform != "darwin"
+
+
+def _onnx_obstacle(device: torch.device) -> str | None:
+    """Why ONNX Runtime cannot use a device other than the CPU; None where it can."""
+    if device.type != "cuda":
+        return "ONNX Runtime runs on the CPU here"
+    import onnxruntime  # a second that only its own networks need
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return None
+    return "this ONNX Runtime has no CUDA (the extra `onnx-gpu` brings it)"
