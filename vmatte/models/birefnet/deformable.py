@@ -12,7 +12,7 @@ except (ImportError, RuntimeError):  # RuntimeError: built for another torch
     torchvision_deform_conv2d = None
 
 SAMPLES_AT_ONCE = 1 << 16
-"""Samples of a band of rows: what lies between sampling and the matrix product fits a CPU's cache."""
+"""Samples of a band of rows: what lies between sampling and the matrix product is small, and fits a CPU's cache."""
 
 
 class DeformableConv(nn.Module):
@@ -64,17 +64,24 @@ def sampled_deform_conv2d(
     table = F.pad(features, (1, 2, 1, 2)).permute(0, 2, 3, 1).reshape(-1, channels)
     moves = offsets.permute(0, 2, 3, 1).reshape(batch, height, width, taps, 2)
     weights = modulation.permute(0, 2, 3, 1)
-    rows = max(1, SAMPLES_AT_ONCE // (width * taps)) if features.device.type == "cpu" else height
+    rows = height if features.device.type == "cuda" else max(1, SAMPLES_AT_ONCE // (width * taps))
     convolved = features.new_empty(batch, height, width, filters)
     for b in range(batch):
         for top in range(0, height, rows):
             band = range(top, min(top + rows, height))
             number, share = _neighbours(moves[b, top : band.stop], weights[b, top : band.stop], band, (height, width))
             first = b * (height + 3) * (width + 3)
-            samples = F.embedding_bag(number + first, table, per_sample_weights=share.to(table.dtype), mode="sum")
+            samples = _weighted_rows(table, number + first, share.to(table.dtype))
             product = samples.view(-1, taps * channels) @ matrix
             convolved[b, top : band.stop] = (product if bias is None else product.add_(bias)).view(-1, width, filters)
     return convolved.permute(0, 3, 1, 2)
+
+
+def _weighted_rows(table: Tensor, number: Tensor, share: Tensor) -> Tensor:
+    """For each sample the sum of four rows of the table (rows, C), weighted: (samples, C)."""
+    if table.device.type == "mps":  # has no embedding_bag
+        return (table[number] * share[..., None]).sum(dim=1)
+    return F.embedding_bag(number, table, per_sample_weights=share, mode="sum")
 
 
 def _neighbours(moves: Tensor, modulation: Tensor, rows: range, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -64,6 +64,7 @@ class WindowAttention(nn.Module):
     """Attention inside windows, with a learnt bias for each relative position and, where shifted, a mask."""
 
     relative_position_index: Tensor
+    kept_bias: Tensor | None
 
     def __init__(self, width: int, heads: int, window: int, shift: int) -> None:
         super().__init__()
@@ -72,7 +73,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(width, width)
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         self.register_buffer("relative_position_index", _relative_positions(window))
-        self.kept_bias: Tensor | None = None
+        self.register_buffer("kept_bias", None, persistent=False)
 
     def bias(self) -> Tensor:
         """What is added to the scores (patterns, heads, N, N): relative position bias and shift mask in one."""
