@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from vmatte.errors import JobError
-from vmatte.job import Precision
 from vmatte.models.contract import ONNX, ModelSpec
+
+if TYPE_CHECKING:  # a network alone, as the bench measures it, needs nothing but torch
+    from vmatte.job import Precision
 
 CUDA_PRECISION = torch.float16
 """What `auto` means on CUDA."""
