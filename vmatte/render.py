@@ -19,7 +19,7 @@ from vmatte.errors import SourceError
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.job import DEFAULT_MODEL, BlurPlate, ColorPlate, FilePlate, NoPlate, RenderJob, Runtime, make_job
-from vmatte.models.catalogue import MODELS, load_model
+from vmatte.models.catalogue import find_model, load_model
 from vmatte.models.contract import MattingModel
 from vmatte.models.weights import Progress
 from vmatte.pipeline import layers, mattes
@@ -103,7 +103,7 @@ def render_job(
     stopwatch = Stopwatch()
     with work_folder(job.output) as folder, _one_thread_for_torch():
         segments: list[EncodedSegment] = []
-        for segment in plan_segments(clip.frames, runtime.segment_frames):
+        for segment in _plan(clip, model, runtime):
             task = Task(job, runtime, clip, segment, folder)
             segments.append(render_segment(task, model, stopwatch, on_frames))
         written = [number for segment in segments for number in segment.written]
@@ -120,10 +120,19 @@ def render_job(
         lost=clip.promised_frames - len(written),
         seconds=time.perf_counter() - started,
         model=job.model,
-        licence=MODELS[job.model].licence.name if job.weights is None else "unknown: weights of your own",
+        licence=find_model(job.model).licence.name if job.weights is None else "unknown: weights of your own",
         weights_sha256=_weights_sha256(job),
         sha256=sha256,
     )
+
+
+def _plan(clip: ClipInfo, model: MattingModel, runtime: Runtime) -> list[Segment]:
+    length, lead = runtime.segment_frames, model.spec.warm_up
+    if length is not None and lead is None:
+        logger.info("%s remembers all frames it has seen: the clip is rendered as one segment", model.spec.name)
+    if lead is None:
+        return plan_segments(clip.frames, None, lead=0, tail=0)
+    return plan_segments(clip.frames, length, lead, tail=0)
 
 
 def render_segment(
@@ -132,7 +141,7 @@ def render_segment(
     """Render one segment into the task's folder."""
     job, clip, segment = task.job, task.clip, task.segment
     path = task.folder / f"{segment.number:06d}{job.row.suffix}"
-    with layers(job, clip, segment.frames, model, task.runtime, stopwatch) as batches:
+    with layers(job, clip, segment, model, task.runtime, stopwatch) as batches:
         counted = _counted(batches, clip, stopwatch, on_frames)
         with stopwatch.step("encode"):
             written = encode(counted, path, job.row, clip.delivery, clip.rate)
@@ -161,12 +170,12 @@ def _check(job: RenderJob, runtime: Runtime) -> ClipInfo:
 def _terms(job: RenderJob) -> str:
     if job.weights is not None:
         return f"weights of your own, {job.weights}: their licence is not known"
-    licence = MODELS[job.model].licence
+    licence = find_model(job.model).licence
     return f"licence {licence.name}, {'free' if licence.commercial_use else 'NOT free'} for commercial use"
 
 
 def _weights_sha256(job: RenderJob) -> str | None:
-    weights = MODELS[job.model].weights
+    weights = find_model(job.model).weights
     if job.weights is not None:
         return _sha256(job.weights)
     return None if weights is None else weights.sha256
@@ -217,8 +226,11 @@ def matte(
     own_weights = None if weights is None else Path(weights).expanduser()
     network = load_model(model or DEFAULT_MODEL, own_weights, on_weights)
 
+    every = range(source.frames)
+    whole = Segment(0, frames=every, read=every)
+
     def stream() -> Iterator[Matte]:
-        with closing(mattes(source, range(source.frames), network, Runtime(), Stopwatch())) as batches:
+        with closing(mattes(source, whole, network, Runtime(), Stopwatch())) as batches:
             for batch in batches:
                 rgb = ycbcr_to_rgb(batch.frames.luma, batch.frames.chroma, batch.frames.coding)
                 for t, number in enumerate(batch.frames.index):

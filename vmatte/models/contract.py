@@ -120,7 +120,9 @@ class ModelSpec:
 
     name: str
     purpose: str
-    architecture: Literal["birefnet", "birefnet-lite", "deeplabv3", "isnet", "luma-key", "modnet", "rvm", "u2net"]
+    architecture: Literal[
+        "birefnet", "birefnet-lite", "deeplabv3", "isnet", "luma-key", "modnet", "onnx", "rvm", "u2net"
+    ]
     input_size: InputSize
     mean: tuple[float, float, float]
     """Subtracted from RGB in [0, 1] before the network."""
@@ -129,14 +131,20 @@ class ModelSpec:
     licence: Licence
     weights: Weights | None
     """None for a model that has none."""
+    output: Literal["alpha", "logits"] = "alpha"
+    """What the network's last layer gives: alpha is the sigmoid of logits."""
     patch_order: PatchOrder | None = None
     """For BiRefNet's family."""
     antialias: bool = False
     """Frames are scaled as Pillow's BILINEAR does it, triangle filter with antialias, which the published preprocessor
     of these weights uses. False: by halving, which is quicker."""
-    warm_up: int = 0
+    warm_up: int | None = 0
     """Frames before the first one wanted that a recurrent network has to see for its matte to be what it would be had
-    it seen the clip from its start."""
+    it seen the clip from its start. None: all of them, so that a clip is one segment."""
+
+    @property
+    def recurrent(self) -> bool:
+        return self.warm_up != 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
