@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vmatte.errors import ModelError
-from vmatte.models.catalogue import MODELS, load_model
+from vmatte.models.catalogue import MODELS, ONNX_STYLES, find_model, load_model
 from vmatte.models.contract import ModelSpec, PackageWheel
 
 TRAINED = [spec for spec in MODELS.values() if spec.weights is not None]
@@ -48,6 +48,7 @@ def test_two_rows_of_one_wheel_agree_about_it() -> None:
         ("modnet", (1080, 1920), (512, 896)),  # 512 × 16 / 9 = 910.2, the nearest multiple of 32 is 896
         ("modnet", (1920, 1080), (896, 512)),
         ("u2netp", (1080, 1920), (320, 320)),
+        ("rvm", (1080, 1920), (1080, 1920)),
         ("luma-key", (1080, 1920), (1080, 1920)),
     ],
 )
@@ -57,14 +58,17 @@ def test_a_frame_reaches_the_network_in_the_size_it_was_trained_for(
     assert MODELS[name].input_size.of(*frame) == expected
 
 
-@pytest.mark.parametrize(("written", "meant"), [("modnte", "modnet"), ("U2NetP", "u2netp"), ("lumakey", "luma-key")])
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("modnte", "modnet"), ("U2NetP", "u2netp"), ("lumakey", "luma-key"), ("onnx:birefnt", "onnx:birefnet")],
+)
 def test_a_misspelt_name_is_answered_with_the_nearest(written: str, meant: str) -> None:
     with pytest.raises(ModelError, match=f"did you mean {meant}"):
         load_model(written)
 
 
 def test_a_name_like_no_other_is_answered_with_the_list() -> None:
-    with pytest.raises(ModelError, match="'zzz'; Known: modnet, u2netp, luma-key"):
+    with pytest.raises(ModelError, match=r"'zzz'; Known: modnet, u2netp, .*luma-key, onnx:u2net"):
         load_model("zzz")
 
 
@@ -87,6 +91,14 @@ def test_a_file_of_ones_own_is_run_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp
     built_from: object = load_model("modnet", own)
     assert built_from == (MODELS["modnet"], own)
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("style", ONNX_STYLES)
+def test_a_style_needs_a_file_and_promises_nothing_of_its_licence(style: str) -> None:
+    spec = find_model(style)
+    assert (spec.name, spec.weights, spec.licence.name, spec.licence.commercial_use) == (style, None, "unknown", False)
+    with pytest.raises(ModelError, match=f"{style} runs a file of your own: name it with --weights"):
+        load_model(style)
 
 
 def test_a_file_of_ones_own_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vmatte.imaging.color import rounded, strips
+from vmatte.clip import Coding
+from vmatte.imaging.color import downsample_chroma, rgb_to_ycbcr, rounded, strips
 
 BLOCK = 16
 """Side of a codec's block."""
+_FAINT = 1e-6
 
 
 def over(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
@@ -26,6 +28,37 @@ def over(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
         else:
             composite[rows] = rounded(mixed, 8 * foreground.element_size())
     return composite
+
+
+def recolored(luma: Tensor, chroma: Tensor, foreground: Tensor, alpha: Tensor, coding: Coding) -> tuple[Tensor, Tensor]:
+    """A frame's codes, with the foreground's colour where alpha is soft: as a code of that depth neither 0 nor full.
+
+    Luma (T, 1, H, W), chroma (T, 2, h, w) full or half size; foreground (T, 3, H, W) straight R'G'B' and alpha
+    (T, 1, H, W), both float32 in [0, 1].
+    """
+    height, width = int(luma.shape[-2]), int(luma.shape[-1])
+    step = 1 if chroma.shape[-2] == height else 2
+    changed_luma, changed_chroma = (torch.empty_like(planes) for planes in (luma, chroma))
+    for rows in strips(luma):
+        small_rows = (..., slice(rows[1].start // step, -(-min(rows[1].stop, height) // step)), slice(None))
+        soft, own = alpha[rows], chroma[small_rows]
+        small = (int(own.shape[-2]), int(own.shape[-1]))
+        fine, coarse = rgb_to_ycbcr(foreground[rows], coding, (int(soft.shape[-2]), width))
+        small_soft = downsample_chroma(soft, small)
+        # Weighted by alpha, as it will be seen: what a foreground says where there is none means nothing.
+        coarse = downsample_chroma(coarse * soft, small).div_(small_soft.clamp(min=_FAINT))
+        changed_luma[rows] = _where_soft(soft, fine, luma[rows], coding.bits)
+        changed_chroma[small_rows] = _where_soft(small_soft, coarse, own, coding.bits)
+    return changed_luma, changed_chroma
+
+
+def _where_soft(alpha: Tensor, values: Tensor, codes: Tensor, bits: int) -> Tensor:
+    half_a_code = 0.5 / (2**bits - 1)
+    soft = (alpha > half_a_code) & (alpha < 1 - half_a_code)
+    if bits == 8:
+        return torch.where(soft, rounded(values, bits), codes)
+    # torch selects no uint16
+    return torch.where(soft, rounded(values, bits).view(torch.int16), codes.view(torch.int16)).view(torch.uint16)
 
 
 def alpha_codes(alpha: Tensor, bits: int) -> Tensor:

@@ -88,24 +88,24 @@ def fetch(model: str, weights: Weights, progress: Progress | None = None, ways_o
     raise ModelError(f"{model}: {weights.file_name} cannot be fetched ({why}). {ways_out}")
 
 
-def own_file(model: str, weights: Weights, path: Path) -> Path:
-    """The weights file that a user's path names: a file, or the folder of a clone that holds one of the row's name.
+def own_file(model: str, file_name: str, path: Path) -> Path:
+    """The weights file that a user's path names: a file, or the folder of a clone that holds one called `file_name`.
 
     Raises ModelError where there is none; the file itself is taken as it is, so a network trained further fits in.
     """
     try:
-        return _own_file(model, weights, path)
+        return _own_file(model, file_name, path)
     except OSError as error:
         raise ModelError(f"{model}: {path} cannot be read ({error.strerror})") from error
 
 
-def _own_file(model: str, weights: Weights, path: Path) -> Path:
+def _own_file(model: str, file_name: str, path: Path) -> Path:
     if path.is_dir():
-        inside = path / weights.file_name
+        inside = path / file_name
         if not inside.is_file():
             names = sorted(entry.name for entry in path.iterdir())
             shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-            raise ModelError(f"{model}: the folder {path} holds no {weights.file_name}; in it: {shown or 'nothing'}")
+            raise ModelError(f"{model}: the folder {path} holds no {file_name}; in it: {shown or 'nothing'}")
         path = inside
     if not path.is_file():
         raise ModelError(f"{model}: the weights file {path} does not exist")
