@@ -47,6 +47,35 @@ def shown_lumas(path: Path, run_ffmpeg: Tool) -> list[int]:
     return [int(code) for code in np.frombuffer(raw, "u1").reshape(-1, 6)[:, 0]]
 
 
+# The model
+
+
+def test_auto_is_settled_before_the_render_and_the_report_says_as_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vmatte.models.choice.CPU_MODELS", ("luma-key",))
+    clip = clips.black_clip(tmp_path / "clip.mp4", 3)
+    with caplog.at_level("INFO", "vmatte"):
+        report = vmatte.run(clip, output=tmp_path / "out.mov", device="cpu", licence_guard="permissive")
+    assert (report.model, report.licence, report.weights_sha256) == ("luma-key", "none needed", None)
+    assert [record.getMessage() for record in caplog.records if record.getMessage().startswith("model ")] == [
+        "model luma-key on the CPU, fp32 (licence none needed, free for commercial use): auto takes it without CUDA"
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 2, "3", "auto", None])
+def test_mattes_do_not_depend_on_how_many_frames_go_at_once(batch: int | str | None, tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "clip.mp4", [clips.flat((40 + 20 * k, 128, 128), 64, 48) for k in range(5)])
+    alphas = [float(frame.alpha.mean()) for frame in vmatte.matte(clip, device="cpu", batch=batch, **LUMA_KEY)]
+    assert alphas == pytest.approx([(24 + 20 * k) / 219 for k in range(5)], abs=0.01)
+
+
+def test_a_licence_guard_holds_for_mattes_too(tmp_path: Path) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 1)
+    with pytest.raises(vmatte.VmatteError, match=r"refuses rmbg-2\.0: its licence is CC BY-NC 4\.0"):
+        vmatte.matte(clip, model="rmbg-2.0", licence_guard="commercial")
+
+
 # Damage
 
 

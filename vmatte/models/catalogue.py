@@ -333,8 +333,8 @@ def build_model(
 
 
 def _untrained(spec: ModelSpec, placement: Placement) -> MattingModel:
-    if spec.weights is None or spec.architecture in ONNX:
-        raise ModelError(f"{spec.name} cannot have random weights: its file is the network; leave them out")
+    if spec.architecture == "luma-key" or spec.architecture in ONNX:
+        raise ModelError(f"{spec.name} is no PyTorch network: it cannot have random weights")
     from vmatte.models.birefnet.load import load
 
     return load(spec, None, placement)
@@ -344,7 +344,7 @@ def own_weights(spec: ModelSpec, path: Path) -> Path:
     """The file of a user's own weights for a row: `path`, or what lies in it. ModelError where there is none."""
     if spec.architecture == "luma-key":
         raise ModelError(f"{spec.name} has no weights: leave out {path}")
-    return own_file(spec.name, spec.weights.file_name if spec.weights else "model.onnx", path)
+    return own_file(spec.name, None if spec.weights is None else spec.weights.file_name, path)
 
 
 def fetch_weights(spec: ModelSpec, progress: Progress | None = None) -> Path:

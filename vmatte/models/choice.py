@@ -54,9 +54,11 @@ def choose(model: str, weights: Path | None, runtime: Runtime) -> Choice:
     spec, taken = _best_model(runtime) if model == AUTO else (find_model(model), "")
     placement, placed = place(runtime.device, runtime.precision, runtime.compile, spec)
     own = None if weights is None else own_weights(spec, weights)
-    pinned = None if spec.weights is None else spec.weights.sha256
-    sha256 = pinned if own is None else sha256_of(own)
-    licence = spec.licence if sha256 == pinned else None
+    if own is None:
+        sha256, licence = None if spec.weights is None else spec.weights.sha256, spec.licence
+    else:
+        sha256 = sha256_of(own)
+        licence = _licence_of(sha256)
     _guard(spec, own, licence, runtime.licence_guard)
     return Choice(spec, placement, "; ".join(filter(None, (taken, placed))), own, sha256, licence)
 
@@ -87,16 +89,19 @@ def _within_reach(spec: ModelSpec) -> bool:
     return get_token() is not None
 
 
+def _licence_of(sha256: str) -> Licence | None:
+    """The licence of a file that is known by its bytes, whatever it is called."""
+    rows = (spec for spec in MODELS.values() if spec.weights is not None and spec.weights.sha256 == sha256)
+    return next((spec.licence for spec in rows), None)
+
+
 def _guard(spec: ModelSpec, own: Path | None, licence: Licence | None, guard: LicenceGuard | None) -> None:
     """JobError where the licence guard refuses these weights."""
     if guard is None or (licence is not None and licence.passes(guard)):
         return
     passing = ", ".join(other.name for other in MODELS.values() if other.licence.passes(guard))
-    if licence is None:
-        raise JobError(
-            f"the licence guard {guard!r} refuses {own}: its licence is not known, for it is not the file that "
-            f"{spec.name} pins; these models pass: {passing}"
-        )
+    terms = "not known, for it is none of the files that vmatte pins" if licence is None else licence
+    refused = own or spec.name
     raise JobError(
-        f"the licence guard {guard!r} refuses {spec.name}: its licence is {licence}; these models pass: {passing}"
+        f"the licence guard {guard!r} refuses {refused}: its licence is {terms}; these models pass: {passing}"
     )
