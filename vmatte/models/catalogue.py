@@ -57,7 +57,7 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "rvm": ModelSpec(
         name="rvm",
-        purpose="people who move: recurrent, steadier from frame to frame, quickest; gives edge colours too",
+        purpose="people who move: recurrent, steadier from frame to frame, quickest",
         architecture="rvm",
         input_size=InputSize("full"),
         mean=(0.0, 0.0, 0.0),
@@ -79,7 +79,7 @@ MODELS: dict[str, ModelSpec] = {
                 ),
             ),
         ),
-        # Measured on six clips: started 150 frames early, it still differs by up to 32 of 255 from the whole run.
+        # Measured: started 100 frames early, what it holds for the subject may still be another thing than in the whole.
         warm_up=None,
     ),
     "luma-key": ModelSpec(
