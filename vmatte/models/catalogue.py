@@ -207,7 +207,7 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "rvm": ModelSpec(
         name="rvm",
-        purpose="people who move: recurrent, steadier from frame to frame, quickest; gives edge colours too",
+        purpose="people who move: recurrent, steadier from frame to frame, quickest",
         architecture="rvm",
         input_size=InputSize("full"),
         mean=(0.0, 0.0, 0.0),
@@ -229,7 +229,7 @@ MODELS: dict[str, ModelSpec] = {
                 ),
             ),
         ),
-        # Measured on six clips: started 150 frames early, it still differs by up to 32 of 255 from the whole run.
+        # Measured: even started 100 frames early it may hold something else for the subject than in the whole clip.
         warm_up=None,
     ),
     "luma-key": ModelSpec(

@@ -15,7 +15,7 @@ from vmatte.models.weights import in_cache, sha256_of
 AUTO = "auto"
 GPU_MODELS = ("rmbg-2.0", "birefnet-portrait")
 """What `auto` takes on a GPU: the first that the licence guard lets through and that is within reach."""
-CPU_MODELS = ("modnet",)
+CPU_MODELS = ("rvm", "modnet")
 """What it takes elsewhere."""
 
 
@@ -54,11 +54,9 @@ def choose(model: str, weights: Path | None, runtime: Runtime) -> Choice:
     spec, taken = _best_model(runtime) if model == AUTO else (find_model(model), "")
     placement, placed = place(runtime.device, runtime.precision, runtime.compile, spec)
     own = None if weights is None else own_weights(spec, weights)
-    if own is None:
-        sha256, licence = None if spec.weights is None else spec.weights.sha256, spec.licence
-    else:
-        sha256 = sha256_of(own)
-        licence = _licence_of(sha256)
+    pinned = None if spec.weights is None else spec.weights.sha256
+    sha256 = pinned if own is None else sha256_of(own)
+    licence = spec.licence if own is None else _licence_of(sha256)
     _guard(spec, own, licence, runtime.licence_guard)
     return Choice(spec, placement, "; ".join(filter(None, (taken, placed))), own, sha256, licence)
 
@@ -89,7 +87,7 @@ def _within_reach(spec: ModelSpec) -> bool:
     return get_token() is not None
 
 
-def _licence_of(sha256: str) -> Licence | None:
+def _licence_of(sha256: str | None) -> Licence | None:
     """The licence of a file that is known by its bytes, whatever it is called."""
     rows = (spec for spec in MODELS.values() if spec.weights is not None and spec.weights.sha256 == sha256)
     return next((spec.licence for spec in rows), None)
