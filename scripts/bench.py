@@ -48,6 +48,7 @@ from vmatte.models.catalogue import load_model
 from vmatte.models.contract import MattingModel, Prediction, State
 from vmatte.pipeline import layers
 from vmatte.plates import open_plate
+from vmatte.segments import Segment
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.matte import matte
 from vmatte.stages.upload import upload
@@ -128,8 +129,9 @@ def pipeline_cost(subject: Subject, folder: Path) -> float:
     path = folder / f"pipeline{job.row.suffix}"
 
     def render() -> None:
-        model, frames = subject.played_back(), range(subject.frames)
-        with layers(job, clip, frames, model, Runtime(), Stopwatch()) as made:
+        frames = range(subject.frames)
+        segment = Segment(0, frames=frames, read=frames)
+        with layers(job, clip, segment, subject.played_back(), Runtime(), Stopwatch()) as made:
             encode(made, path, job.row, clip.delivery, clip.rate)
 
     return cpu_ms(render, subject.frames)

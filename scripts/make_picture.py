@@ -30,10 +30,10 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=560, help="of each of the three")
     options = parser.parse_args()
 
-    matte = next(islice(vmatte.matte(SAMPLES / "avatar.mp4"), options.frame, None))
+    matte = next(islice(vmatte.matte(SAMPLES / "avatar.mp4", model="modnet"), options.frame, None))
     with tempfile.TemporaryDirectory() as folder:
         composite = Path(folder) / "composite.mp4"
-        vmatte.run(SAMPLES / "avatar.mp4", background=SAMPLES / "studio.png", output=composite)
+        vmatte.run(SAMPLES / "avatar.mp4", background=SAMPLES / "studio.png", output=composite, model="modnet")
         after = frame_of(composite, options.frame)
     grey = np.rint(matte.alpha[0].numpy() * 255).astype(np.uint8)
     pictures = [frame_of(SAMPLES / "avatar.mp4", options.frame), Image.fromarray(grey), after]

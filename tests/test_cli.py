@@ -269,9 +269,23 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(
         (("--model", "modnt"), "no model called 'modnt'; did you mean modnet"),
         (("--model", "lumakey"), "did you mean luma-key"),
         (("--model", "modnet", "--weights", "{folder}/missing.onnx"), "missing.onnx does not exist"),
-        (("--model", "modnet", "--weights", "{folder}"), "does not exist|is a folder"),
+        (("--model", "modnet", "--weights", "{folder}"), "holds no modnet.onnx; in it: clip.mp4"),
         (("--model", "modnet", "--weights", "{folder}/clip.mp4"), "clip.mp4 cannot be loaded as the network modnet"),
         (("--model", "luma-key", "--weights", "{folder}/clip.mp4"), "luma-key has no weights"),
+        (("--weights", "{folder}/clip.mp4"), "clip.mp4 are given, but not the model"),
+        (("--model", "birefnet", "--weights", "random"), "random weights are for benches and tests"),
+        (("--model", "luma-key", "--device", "gpu"), "no device is called 'gpu'"),
+        (("--model", "luma-key", "--device", "cuda:99"), "there is no (CUDA|cuda:99)"),
+        (("--model", "luma-key", "--precision", "fp8"), "precision cannot be 'fp8'"),
+        (("--model", "birefnet", "--device", "cpu", "--precision", "fp16"), "fp16 is slower than fp32 on a CPU"),
+        (("--model", "luma-key", "--compile"), "nothing to compile"),
+        (("--model", "luma-key", "--batch", "0"), "batch cannot be '0'"),
+        (("--model", "rmbg-2.0", "--license-guard", "commercial"), "refuses rmbg-2.0: its licence is CC BY-NC 4.0"),
+        (("--model", "rmbg-2.0", "--licence-guard", "permissive"), "these models pass: birefnet"),
+        (
+            ("--model", "modnet", "--weights", "{folder}/clip.mp4", "--license-guard", "commercial"),
+            "clip.mp4: its licence is not known",
+        ),
     ],
 )
 def test_a_wrong_model_ends_in_one_line_and_leaves_nothing(
@@ -428,9 +442,10 @@ def test_quiet_prints_nothing(clip: Path, tmp_path: Path, vmatte_command: Comman
 
 
 def test_without_a_terminal_progress_is_plain_lines(clip: Path, tmp_path: Path, vmatte_command: Command) -> None:
-    ended = vmatte_command("run", clip, "--bg", "navy", "-o", tmp_path / "out.mp4", *LUMA_KEY)
+    device = ("--device", "cpu")
+    ended = vmatte_command("run", clip, "--bg", "navy", "-o", tmp_path / "out.mp4", *LUMA_KEY, *device)
     lines = ended.err.splitlines()
-    assert lines[0] == "model luma-key on the CPU (licence none needed, free for commercial use)"
+    assert lines[0] == "model luma-key on the CPU, fp32 (licence none needed, free for commercial use)"
     assert re.fullmatch(r"6/6 frames, [\d.]+ fps, 0 s left, slowest: \w+ \d+%", lines[-1])
     assert "\x1b" not in ended.err
     assert "\r" not in ended.err
@@ -467,6 +482,8 @@ def test_help_names_every_command_and_option(vmatte_command: Command) -> None:
     shown = vmatte_command("run", "--help").out
     for option in ("--bg", "--output", "-o", "--format", "--model", "--weights", "--overwrite", "-y", "-q", "--json"):
         assert option in shown
+    for option in ("--device", "--precision", "--batch", "--compile", "--license-guard"):
+        assert option in shown
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["models"]])
@@ -494,6 +511,31 @@ def test_models_lists_every_licence(vmatte_command: Command) -> None:
     assert "Apache-2.0" in lines["modnet"]
     assert "25.9 MB" in lines["modnet"]
     assert "not needed" in lines["luma-key"]
+    assert re.search(r"CC BY-NC 4\.0 +NO +no +884\.9 MB", lines["rmbg-2.0"])
+    assert re.search(r"MIT +yes +no +177\.6 MB", lines["birefnet-lite-2k"])
+
+
+def test_models_says_what_is_here_and_what_is_gated(
+    vmatte_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VMATTE_CACHE", str(tmp_path))
+    weights = MODELS["u2netp"].weights
+    assert weights is not None
+    (tmp_path / "weights" / weights.sha256[:12]).mkdir(parents=True)
+    with (tmp_path / "weights" / weights.sha256[:12] / "u2netp.onnx").open("wb") as file:
+        file.truncate(weights.size_bytes)
+    lines = {line.split()[0]: line for line in vmatte_command("models").out.splitlines()}
+    assert "not here, gated" in lines["rmbg-2.0"]
+    assert "not here" in lines["birefnet"]
+    assert "gated" not in lines["birefnet"]
+    assert "cached" in lines["u2netp"]
+
+
+def test_models_marks_what_a_licence_guard_refuses(vmatte_command: Command) -> None:
+    lines = vmatte_command("models", "--license-guard", "commercial").out.splitlines()
+    assert "commercial" in lines[0].split()[1]
+    marks = {line.split()[0]: line.split()[1] for line in lines[1:]}
+    assert marks == {name: "passes" if name != "rmbg-2.0" else "REFUSED" for name in MODELS}
 
 
 def test_probe_says_what_ffprobe_says(clip: Path, vmatte_command: Command, look: Callable[[Path], Seen]) -> None:

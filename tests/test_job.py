@@ -8,7 +8,17 @@ from pydantic import ValidationError
 
 from vmatte.encodings import ENCODINGS
 from vmatte.errors import JobError
-from vmatte.job import BlurPlate, ColorPlate, FilePlate, NoPlate, RenderJob, Runtime, make_job, parse_background
+from vmatte.job import (
+    BlurPlate,
+    ColorPlate,
+    FilePlate,
+    NoPlate,
+    RenderJob,
+    Runtime,
+    make_job,
+    make_runtime,
+    parse_background,
+)
 
 
 def test_every_css_colour_is_known() -> None:
@@ -107,3 +117,29 @@ def test_a_job_is_frozen_and_takes_no_unknown_field() -> None:
         RenderJob.model_validate({**job.model_dump(), "backgroud": "navy"})
     with pytest.raises(ValidationError):
         Runtime(batch=0)
+
+
+def test_words_that_are_left_out_leave_the_defaults() -> None:
+    assert make_runtime() == Runtime()
+    assert make_job("talk.mp4").model == "auto"
+
+
+def test_the_words_of_a_runtime_are_what_a_file_would_say() -> None:
+    made = make_runtime(device="cuda:1", precision="bf16", compile=True, batch="8", licence_guard="permissive")
+    assert made == Runtime(device="cuda:1", precision="bf16", compile=True, batch=8, licence_guard="permissive")
+    assert Runtime.model_validate_json(made.model_dump_json()) == made
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"precision": "fp8"}, "precision cannot be 'fp8'; give auto, fp32, fp16, bf16"),
+        ({"batch": "many"}, "batch cannot be 'many'; give auto, or how many frames: 1 or more"),
+        ({"batch": "0"}, "batch cannot be '0'"),
+        ({"batch": -1}, "batch cannot be -1"),
+        ({"licence_guard": "gpl"}, "licence guard cannot be 'gpl'; give commercial or permissive"),
+    ],
+)
+def test_a_word_that_means_nothing_is_a_job_error(words: dict[str, object], says: str) -> None:
+    with pytest.raises(JobError, match=says):
+        make_runtime(**words)  # type: ignore[arg-type]

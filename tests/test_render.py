@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -19,11 +20,17 @@ import av
 import clips
 import numpy as np
 import pytest
+import torch
 from conftest import Ended, Seen
 from numpy.typing import NDArray
 from PIL import Image
+from small_onnx import write_mean_of_channels
+from torch import Tensor
 
 import vmatte
+from vmatte.job import make_job
+from vmatte.models.catalogue import load_model
+from vmatte.models.contract import Prediction, State
 
 LUMA_KEY = {"model": "luma-key"}
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -45,6 +52,35 @@ def shown_lumas(path: Path, run_ffmpeg: Tool) -> list[int]:
     """The luma in the middle of each frame of a 4:2:0 file, as ffmpeg decodes it."""
     raw = run_ffmpeg("-i", path, "-vf", "crop=2:2", "-vsync", 0, "-f", "rawvideo", "-pix_fmt", "yuv420p", "-")
     return [int(code) for code in np.frombuffer(raw, "u1").reshape(-1, 6)[:, 0]]
+
+
+# The model
+
+
+def test_auto_is_settled_before_the_render_and_the_report_says_as_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vmatte.models.choice.CPU_MODELS", ("luma-key",))
+    clip = clips.black_clip(tmp_path / "clip.mp4", 3)
+    with caplog.at_level("INFO", "vmatte"):
+        report = vmatte.run(clip, output=tmp_path / "out.mov", device="cpu", licence_guard="permissive")
+    assert (report.model, report.licence, report.weights_sha256) == ("luma-key", "none needed", None)
+    assert [record.getMessage() for record in caplog.records if record.getMessage().startswith("model ")] == [
+        "model luma-key on the CPU, fp32 (licence none needed, free for commercial use): auto takes it without CUDA"
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 2, "3", "auto", None])
+def test_mattes_do_not_depend_on_how_many_frames_go_at_once(batch: int | str | None, tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "clip.mp4", [clips.flat((40 + 20 * k, 128, 128), 64, 48) for k in range(5)])
+    alphas = [float(frame.alpha.mean()) for frame in vmatte.matte(clip, device="cpu", batch=batch, **LUMA_KEY)]
+    assert alphas == pytest.approx([(24 + 20 * k) / 219 for k in range(5)], abs=0.01)
+
+
+def test_a_licence_guard_holds_for_mattes_too(tmp_path: Path) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 1)
+    with pytest.raises(vmatte.VmatteError, match=r"refuses rmbg-2\.0: its licence is CC BY-NC 4\.0"):
+        vmatte.matte(clip, model="rmbg-2.0", licence_guard="commercial")
 
 
 # Damage
@@ -618,7 +654,88 @@ def test_memory_does_not_grow_with_the_clip(options: tuple[str, ...], tmp_path: 
     assert long <= short * 1.05
 
 
+# Networks that remember
+
+
+class FadingLuma:
+    """Alpha is the mean luma of this frame and the two before it."""
+
+    def __init__(self, warm_up: int | None) -> None:
+        self.key = load_model("luma-key")
+        self.spec, self.device = dataclasses.replace(self.key.spec, warm_up=warm_up), self.key.device
+
+    def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
+        lumas = self.key.predict(rgb).alpha.split(1)
+        past = [*(state or [torch.zeros_like(lumas[0])] * 2), *lumas]
+        alphas = [torch.cat(past[number : number + 3]).mean(0, keepdim=True) for number in range(len(lumas))]
+        return Prediction(torch.cat(alphas), state=tuple(past[-2:]))
+
+
+def flickering_clip(path: Path) -> Path:
+    lumas = [40, 235, 90, 16, 200, 120, 235, 60, 16, 180]
+    return clips.write_clip(path, [clips.flat((luma, 128, 128), 64, 48) for luma in lumas])
+
+
+@pytest.mark.parametrize("length", [1, 3, 4])
+def test_segments_of_a_network_with_a_short_memory_are_those_of_the_whole(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmatte.render.load_model", lambda *_: FadingLuma(warm_up=2))
+    clip = flickering_clip(tmp_path / "clip.mp4")
+    for name, runtime in (("whole", vmatte.Runtime()), ("cut", vmatte.Runtime(segment_frames=length))):
+        vmatte.render_job(make_job(clip, output=tmp_path / name, encoding="png", **LUMA_KEY), runtime)
+    names = sorted(entries(tmp_path / "whole"))
+    assert len(names) == 10
+    for name in names:
+        assert np.array_equal(picture_at(tmp_path / "cut" / name), picture_at(tmp_path / "whole" / name))
+    alphas = [int(picture_at(tmp_path / "whole" / name)[24, 32, 3]) for name in names]
+    # The first one: luma 40 is (40 − 16) / 219, and there was nothing before it: a third of that.
+    assert alphas[0] == round(255 * 24 / 219 / 3)
+    assert alphas[4] == pytest.approx(255 * (74 + 0 + 184) / 219 / 3, abs=0.51)
+
+
+def test_a_network_that_never_forgets_renders_a_clip_as_one_segment_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vmatte.render.load_model", lambda *_: FadingLuma(warm_up=None))
+    clip = flickering_clip(tmp_path / "clip.mp4")
+    with caplog.at_level("INFO"):
+        for name, runtime in (("whole", vmatte.Runtime()), ("cut", vmatte.Runtime(segment_frames=2))):
+            vmatte.render_job(make_job(clip, output=tmp_path / f"{name}.mov", **LUMA_KEY), runtime)
+    assert (tmp_path / "cut.mov").read_bytes() == (tmp_path / "whole.mov").read_bytes()
+    assert caplog.text.count("remembers all frames it has seen: the clip is rendered as one segment") == 1
+
+
 # A network
+
+
+def test_a_network_of_ones_own_renders_and_its_licence_is_not_vouched_for(tmp_path: Path) -> None:
+    clip = flickering_clip(tmp_path / "clip.mp4")
+    own = write_mean_of_channels(tmp_path / "own.onnx")
+    report = vmatte.run(clip, output=tmp_path / "out", encoding="png", model="onnx:isnet", weights=own)
+    assert (report.model, report.licence) == ("onnx:isnet", "unknown: weights of your own")
+    assert report.weights_sha256 == hashlib.sha256(own.read_bytes()).hexdigest()
+    alphas = [int(picture_at(tmp_path / "out" / f"{number:06d}.png")[24, 32, 3]) for number in (0, 4)]
+    assert alphas == [0, round(255 * (184 / 219 - 0.5))]
+
+
+def test_a_style_without_a_file_is_a_mistake(tmp_path: Path) -> None:
+    clip = flickering_clip(tmp_path / "clip.mp4")
+    with pytest.raises(vmatte.VmatteError, match="onnx:isnet runs a file of your own: name it with --weights"):
+        vmatte.run(clip, output=tmp_path / "out.mov", model="onnx:isnet")
+    assert entries(tmp_path) == {"clip.mp4"}
+
+
+@pytest.mark.weights
+def test_rvm_renders_the_same_whether_segments_are_asked_for_or_not(tmp_path: Path, run_ffmpeg: Tool) -> None:
+    run_ffmpeg("-i", SAMPLES / "avatar.mp4", "-frames:v", 6, "-c", "copy", "-an", tmp_path / "clip.mp4")
+    made = []
+    for runtime in (vmatte.Runtime(), vmatte.Runtime(segment_frames=2), vmatte.Runtime(batch=4)):
+        job = make_job(tmp_path / "clip.mp4", output=tmp_path / f"out{len(made)}", encoding="png", model="rvm")
+        report = vmatte.render_job(job, runtime)
+        made.append(report.sha256)
+        assert (report.frames, report.licence) == (6, "GPL-3.0")
+    assert len(set(made)) == 1
 
 
 @pytest.mark.weights

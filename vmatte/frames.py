@@ -58,14 +58,21 @@ class FrameBatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatteBatch:
-    """Frames with their matte: alpha (T,1,H,W) float32 in [0, 1]."""
+    """Frames with their matte: alpha (T,1,H,W) float32 in [0, 1].
+
+    `foreground` (T,3,H,W), if it is known, is the subject's straight R'G'B', float32 in [0, 1]; None leaves the frame's
+    own colours.
+    """
 
     frames: FrameBatch
     alpha: Tensor
+    foreground: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.alpha.shape != self.frames.luma.shape:
             raise ValueError(f"alpha {tuple(self.alpha.shape)} does not fit luma {tuple(self.frames.luma.shape)}")
+        if self.foreground is not None and self.foreground.shape != (len(self.alpha), 3, *self.frames.size):
+            raise ValueError(f"foreground {tuple(self.foreground.shape)} does not fit alpha {tuple(self.alpha.shape)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

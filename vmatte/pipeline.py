@@ -12,8 +12,10 @@ from vmatte.models.contract import MattingModel
 from vmatte.models.placement import frames_at_once
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
+from vmatte.segments import Segment
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.matte import matte
+from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
 from vmatte.video.read import decode
@@ -22,22 +24,22 @@ DEPTH = 2  # batches that may wait between two threads
 
 
 def mattes(
-    clip: ClipInfo, frames: range, model: MattingModel, runtime: Runtime, stopwatch: Stopwatch
+    clip: ClipInfo, segment: Segment, model: MattingModel, runtime: Runtime, stopwatch: Stopwatch
 ) -> Generator[MatteBatch, None, None]:
-    """Decode, upload and matte the clip's `frames`; decoding runs on a thread of its own."""
+    """Decode, upload and matte the segment's frames; decoding runs on a thread of its own."""
     batch = frames_at_once(runtime.batch, model.device)
-    decoded = prefetch(stopwatch.around("decode", decode(clip, frames, batch)), DEPTH)
+    decoded = prefetch(stopwatch.around("decode", decode(clip, segment.read, batch)), DEPTH)
     uploaded = stopwatch.around("upload", upload(stopwatch.around("waiting", decoded), clip.delivery))
     with closing(decoded):
-        yield from matte(uploaded, model, batch, stopwatch)
+        yield from trim(matte(uploaded, model, batch, stopwatch), segment.frames)
 
 
 @contextmanager
 def layers(
-    job: RenderJob, clip: ClipInfo, frames: range, model: MattingModel, runtime: Runtime, stopwatch: Stopwatch
+    job: RenderJob, clip: ClipInfo, segment: Segment, model: MattingModel, runtime: Runtime, stopwatch: Stopwatch
 ) -> Iterator[Iterable[LayerBatch]]:
-    """What is encoded for `frames`; made on a thread of its own, which the context ends."""
-    matted = mattes(clip, frames, model, runtime, stopwatch)
+    """What is encoded for the segment; made on a thread of its own, which the context ends."""
+    matted = mattes(clip, segment, model, runtime, stopwatch)
     if isinstance(job.background, NoPlate):
         layer = prefetch(stopwatch.around("compose", cut_out(matted, job.row.alpha_bits)), DEPTH)
         with closing(matted), closing(layer):

@@ -131,7 +131,7 @@ def render_job(
     stopwatch = Stopwatch()
     with work_folder(job.output) as folder, _one_thread_for_torch():
         segments: list[EncodedSegment] = []
-        for segment in plan_segments(clip.frames, runtime.segment_frames):
+        for segment in _plan(clip, model, runtime):
             task = Task(job, runtime, clip, segment, folder)
             segments.append(render_segment(task, model, stopwatch, on_frames))
         written = [number for segment in segments for number in segment.written]
@@ -154,13 +154,22 @@ def render_job(
     )
 
 
+def _plan(clip: ClipInfo, model: MattingModel, runtime: Runtime) -> list[Segment]:
+    length, lead = runtime.segment_frames, model.spec.warm_up
+    if length is not None and lead is None:
+        logger.info("%s remembers all frames it has seen: the clip is rendered as one segment", model.spec.name)
+    if lead is None:
+        return plan_segments(clip.frames, None, lead=0, tail=0)
+    return plan_segments(clip.frames, length, lead, tail=0)
+
+
 def render_segment(
     task: Task, model: MattingModel, stopwatch: Stopwatch, on_frames: OnFrames | None = None
 ) -> EncodedSegment:
     """Render one segment into the task's folder."""
     job, clip, segment = task.job, task.clip, task.segment
     path = task.folder / f"{segment.number:06d}{job.row.suffix}"
-    with layers(job, clip, segment.frames, model, task.runtime, stopwatch) as batches:
+    with layers(job, clip, segment, model, task.runtime, stopwatch) as batches:
         counted = _counted(batches, clip, stopwatch, on_frames)
         with stopwatch.step("encode"):
             written = encode(counted, path, job.row, clip.delivery, clip.rate)
@@ -244,8 +253,11 @@ def matte(
     logger.info("%s", choice)
     network = build_model(choice.spec, choice.own, choice.placement, on_weights)
 
+    every = range(source.frames)
+    whole = Segment(0, frames=every, read=every)
+
     def stream() -> Iterator[Matte]:
-        with closing(mattes(source, range(source.frames), network, runtime, Stopwatch())) as batches:
+        with closing(mattes(source, whole, network, runtime, Stopwatch())) as batches:
             for batch in batches:
                 rgb = ycbcr_to_rgb(batch.frames.luma, batch.frames.chroma, batch.frames.coding)
                 for t, number in enumerate(batch.frames.index):

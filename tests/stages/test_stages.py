@@ -1,5 +1,6 @@
 """What every stage owes: the batch size does not matter, empty and one-frame streams work, leaving early closes all."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -12,8 +13,10 @@ from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch
 from vmatte.imaging.color import rgb_to_ycbcr
 from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import InputSize, ModelSpec, Prediction, State
+from vmatte.segments import plan_segments
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.matte import matte
+from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
 
@@ -43,6 +46,26 @@ class MeanOfGreen:
         return Prediction((rgb[:, 1:2] * 0.5 + 0.5).clamp(0, 1), state=state)
 
 
+class MeanOfThePast(MeanOfGreen):
+    """A recurrent network: the mean of this frame's answer and those of the four before it. It also tells a foreground.
+
+    Its state is those four, zero where there were none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = dataclasses.replace(self.spec, warm_up=4)
+
+    def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
+        answers = super().predict(rgb).alpha
+        past = list(state or [torch.zeros_like(answers[:1])] * 4)
+        alphas = []
+        for answer in answers.split(1):
+            past.append(answer)
+            alphas.append(torch.stack(past[-5:]).mean(0))
+        return Prediction(torch.cat(alphas), foreground=1 - rgb.clamp(0, 1), state=tuple(past[-4:]))
+
+
 def decoded(frames: range, batch: int) -> Iterator[DecodedFrames]:
     for start in range(frames.start, frames.stop, batch):
         index = range(start, min(start + batch, frames.stop))
@@ -51,6 +74,17 @@ def decoded(frames: range, batch: int) -> Iterator[DecodedFrames]:
         ]
         luma, chroma = np.stack([plane[:1] for plane in planes]), np.stack([plane[1:, ::2, ::2] for plane in planes])
         yield DecodedFrames(index, luma, np.ascontiguousarray(chroma), BT709_8)
+
+
+def remembered(frames: range, read: range, batch: int) -> list[tuple[int, bytes]]:
+    """Number, and bytes of alpha and foreground, of each frame of a segment that a recurrent network has matted."""
+    mattes = trim(matte(upload(decoded(read, batch), BT709_8), MeanOfThePast(), batch, Stopwatch()), frames)
+    found = []
+    for item in mattes:
+        assert item.foreground is not None
+        for t, number in enumerate(item.frames.index):
+            found.append((number, item.alpha[t].numpy().tobytes() + item.foreground[t].numpy().tobytes()))
+    return found
 
 
 def plate(_: MatteBatch) -> tuple[Tensor, Tensor]:
@@ -92,6 +126,37 @@ def test_segments_join_without_a_seam(chain: Callable[[range, int], Iterator[Lay
     assert [frame for part in parts for frame in whole(chain(part, 2))] == whole(chain(range(FRAMES), 2))
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 20])
+@pytest.mark.parametrize("length", [1, 3, 5, None])
+def test_segments_of_a_recurrent_network_join_without_a_seam_once_it_is_warm(length: int | None, batch: int) -> None:
+    whole_run = remembered(range(12), range(12), 1)
+    segments = plan_segments(12, length, lead=4, tail=0)
+    assert [f for segment in segments for f in remembered(segment.frames, segment.read, batch)] == whole_run
+
+
+def test_without_its_warm_up_a_recurrent_network_would_show_a_seam() -> None:
+    whole_run = remembered(range(12), range(12), 1)
+    assert remembered(range(6, 12), range(3, 12), 1)[0] != whole_run[6]
+    assert remembered(range(6, 12), range(2, 12), 1) == whole_run[6:]
+
+
+def test_a_gap_in_a_clip_puts_no_frame_into_a_recurrent_networks_memory() -> None:
+    gappy = [*decoded(range(2), 2), *decoded(range(2, 3), 2), *decoded(range(5, 7), 2)]
+    one_by_one = [*decoded(range(3), 1), *decoded(range(5, 7), 1)]
+    by_batch = [
+        torch.cat([item.alpha for item in matte(upload(frames, BT709_8), MeanOfThePast(), batch, Stopwatch())])
+        for frames, batch in ((gappy, 2), (one_by_one, 1))
+    ]
+    assert torch.equal(*by_batch)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7])
+def test_trimming_leaves_the_wanted_frames_as_they_are(batch: int) -> None:
+    every = remembered(range(FRAMES), range(FRAMES), batch)
+    for wanted in (range(7), range(2, 5), range(6, 7), range(3, 20), range(9, 12)):
+        assert remembered(wanted, range(FRAMES), batch) == every[wanted.start : wanted.stop]
+
+
 @pytest.mark.parametrize("chain", [composited, cut])
 def test_empty_and_one_frame_streams_work(chain: Callable[[range, int], Iterator[LayerBatch]]) -> None:
     assert whole(chain(range(0), 4)) == []
@@ -108,7 +173,7 @@ def test_leaving_early_closes_the_source(chain: str) -> None:
         finally:
             closed.append(True)
 
-    mattes = matted(upload(source(), BT709_8), 1)
+    mattes = trim(matted(upload(source(), BT709_8), 1), range(FRAMES))
     layers = compose(mattes, plate) if chain == "compose" else cut_out(mattes, 8)
     next(layers)
     layers.close()  # type: ignore[attr-defined]
@@ -163,6 +228,29 @@ def test_a_cutout_has_the_sources_own_colour_and_the_mattes_alpha() -> None:
     assert torch.equal(layer.alpha.float(), (alpha * 255).round())
     assert torch.equal(layer.luma, frames.luma)
     assert torch.equal(layer.chroma, frames.chroma)
+
+
+def test_a_known_foreground_colours_soft_edges_alone() -> None:
+    (frames,) = upload(decoded(range(1), 1), BT709_8)
+    alpha = torch.zeros(1, 1, HEIGHT, WIDTH)
+    alpha[..., 8:], alpha[..., 4:8] = 1, 0.5
+    white = MatteBatch(frames, alpha, foreground=torch.ones(1, 3, HEIGHT, WIDTH))
+    (layer,) = compose([white], plate)
+    assert layer.luma[..., :4].unique().tolist() == [80]
+    assert layer.luma[..., 4:8].unique().tolist() == [158]  # half of white's 235 and half of the plate's 80: 157.5
+    assert torch.equal(layer.luma[..., 8:], frames.luma[..., 8:])
+    assert torch.equal(layer.chroma[..., 5:], frames.chroma[..., 5:])
+    (layer,) = cut_out([white], alpha_bits=8)
+    assert layer.luma[..., 4:8].unique().tolist() == [235]
+    assert torch.equal(layer.luma[..., 8:], frames.luma[..., 8:])
+    assert torch.equal(layer.luma[..., :4], frames.luma[..., :4])
+    assert layer.chroma[..., 2:4].unique().tolist() == [128]
+
+
+def test_a_foreground_of_another_size_is_refused() -> None:
+    (frames,) = upload(decoded(range(1), 1), BT709_8)
+    with pytest.raises(ValueError, match="does not fit alpha"):
+        MatteBatch(frames, torch.zeros(1, 1, HEIGHT, WIDTH), torch.zeros(1, 3, HEIGHT, 2))
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vmatte.imaging.color import rounded, strips
+from vmatte.clip import Coding
+from vmatte.imaging.color import downsample_chroma, rgb_to_ycbcr, rounded, strips
 
 BLOCK = 16
 """Side of a codec's block."""
+_FAINT = 1e-6
 
 
 def over(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
@@ -26,6 +28,55 @@ def over(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
         else:
             composite[rows] = rounded(mixed, 8 * foreground.element_size())
     return composite
+
+
+def recolored(luma: Tensor, chroma: Tensor, foreground: Tensor, alpha: Tensor, coding: Coding) -> tuple[Tensor, Tensor]:
+    """A frame's codes, with the foreground's colour where alpha is soft: as a code of that depth neither 0 nor full.
+
+    Luma (T, 1, H, W), chroma (T, 2, h, w) full or half size; foreground (T, 3, H, W) straight R'G'B' and alpha
+    (T, 1, H, W), both float32 in [0, 1].
+    """
+    half_a_code = 0.5 / (2**coding.bits - 1)
+    made_luma, made_chroma = (planes.clone(memory_format=torch.contiguous_format) for planes in (luma, chroma))
+    tall, wide = (-(-luma.shape[side] // chroma.shape[side]) for side in (-2, -1))
+    for _, rows, _ in strips(luma):
+        columns = _visible_columns(alpha[..., rows, :], half_a_code)
+        fine = (..., rows, columns)
+        coarse = (..., _shrunk(rows, tall, luma.shape[-2]), _shrunk(columns, wide, luma.shape[-1]))
+        soft, predicted, own = alpha[fine], foreground[fine], chroma[coarse]
+        small = (int(own.shape[-2]), int(own.shape[-1]))
+        new_luma, new_chroma = rgb_to_ycbcr(predicted, coding, (int(soft.shape[-2]), int(soft.shape[-1])))
+        small_soft = downsample_chroma(soft, small)
+        # Weighted by alpha, as it will be seen: what a foreground says where there is none means nothing.
+        new_chroma = downsample_chroma(new_chroma * soft, small).div_(small_soft.clamp(min=_FAINT))
+        for made, place, shown, values in (
+            (made_luma, fine, soft, new_luma),
+            (made_chroma, coarse, small_soft, new_chroma),
+        ):
+            _fill(made[place], (shown > half_a_code) & (shown < 1 - half_a_code), rounded(values, coding.bits))
+    return made_luma, made_chroma
+
+
+def _visible_columns(alpha: Tensor, least: float) -> slice:
+    """The columns of alpha (T, 1, H, W) that hold more than `least`, and those that chroma takes in beside them."""
+    width = int(alpha.shape[-1])
+    if alpha.device.type != "cpu":  # looking would stall it, and there the rest costs nothing
+        return slice(0, width)
+    held = torch.nonzero(alpha.amax(dim=(0, 1, 2)) > least).flatten().tolist()
+    if not held:
+        return slice(0, 0)
+    return slice(max(held[0] // 2 * 2 - 2, 0), min(held[-1] // 2 * 2 + 4, width))
+
+
+def _shrunk(whole: slice, step: int, side: int) -> slice:
+    return slice(whole.start // step, -(-min(whole.stop, side) // step))
+
+
+def _fill(codes: Tensor, where: Tensor, values: Tensor) -> None:
+    """Put values into codes, in place."""
+    if codes.dtype == torch.uint16:  # torch selects no uint16
+        codes, values = codes.view(torch.int16), values.view(torch.int16)
+    codes.copy_(torch.where(where, values, codes))
 
 
 def alpha_codes(alpha: Tensor, bits: int) -> Tensor:

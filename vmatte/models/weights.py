@@ -88,31 +88,32 @@ def fetch(model: str, weights: Weights, progress: Progress | None = None, ways_o
     raise ModelError(f"{model}: {weights.file_name} cannot be fetched ({why}). {ways_out}")
 
 
-def own_file(model: str, weights: Weights, path: Path) -> Path:
-    """The weights file that a user's path names: a file, or the folder of a clone that holds one of the row's name.
+def own_file(model: str, name: str | None, path: Path) -> Path:
+    """The weights file that a user's path means: that file, or the one of this `name` in a folder, such as a clone.
 
     Raises ModelError where there is none; the file itself is taken as it is, so a network trained further fits in.
     """
     try:
-        return _own_file(model, weights, path)
+        if path.is_dir():
+            path = _in_folder(model, name, path)
+        if not path.is_file():
+            raise ModelError(f"{model}: the weights file {path} does not exist")
+        with path.open("rb") as file:
+            pointer = file.read(len(_LFS_POINTER)) == _LFS_POINTER
     except OSError as error:
         raise ModelError(f"{model}: {path} cannot be read ({error.strerror})") from error
-
-
-def _own_file(model: str, weights: Weights, path: Path) -> Path:
-    if path.is_dir():
-        inside = path / weights.file_name
-        if not inside.is_file():
-            names = sorted(entry.name for entry in path.iterdir())
-            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-            raise ModelError(f"{model}: the folder {path} holds no {weights.file_name}; in it: {shown or 'nothing'}")
-        path = inside
-    if not path.is_file():
-        raise ModelError(f"{model}: the weights file {path} does not exist")
-    with path.open("rb") as file:
-        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            raise ModelError(f"{path} is only Git LFS's pointer to the weights; run `git lfs pull` in {path.parent}")
+    if pointer:
+        raise ModelError(f"{path} is only Git LFS's pointer to the weights; run `git lfs pull` in {path.parent}")
     return path
+
+
+def _in_folder(model: str, name: str | None, folder: Path) -> Path:
+    if name is not None and (folder / name).is_file():
+        return folder / name
+    names = sorted(entry.name for entry in folder.iterdir())
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    missing = f"holds no {name}" if name else "is no file"
+    raise ModelError(f"{model}: the folder {folder} {missing}; in it: {', '.join(names[:_SHOWN]) or 'nothing'}{more}")
 
 
 def sha256_of(path: Path) -> str:

@@ -10,24 +10,32 @@ from torch import Tensor
 from vmatte.frames import FrameBatch, MatteBatch
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.resize import resize
-from vmatte.models.contract import MattingModel
+from vmatte.models.contract import MattingModel, State
 from vmatte.stopwatch import Stopwatch
 
 
 def matte(batches: Iterable[FrameBatch], model: MattingModel, batch: int, stopwatch: Stopwatch) -> Iterator[MatteBatch]:
-    """The same frames with alpha at full size. A short batch is filled up to `batch`, so that the network always
-    computes in one shape, and a frame's matte does not depend on where a segment ended."""
+    """The same frames with alpha at full size; a recurrent network's state goes from each batch to the next.
+
+    A short batch is filled up to `batch`, so that the network always computes in one shape, and a frame's matte does
+    not depend on where a segment ended. Not so for a recurrent network: it would remember frames that are not there.
+    """
+    state: State = ()
     for frames in batches:
         with stopwatch.step("convert"):
             rgb = network_input(frames, model)
             missing = batch - len(rgb)
-            if missing > 0:
+            if missing > 0 and not model.spec.recurrent:
                 rgb = torch.cat([rgb, rgb[-1:].expand(missing, -1, -1, -1)])
         with stopwatch.step("network"):
-            alpha = model.predict(rgb).alpha[: len(frames.index)]
+            prediction = model.predict(rgb, state)
+            state = prediction.state
         with stopwatch.step("upsample"):
-            alpha = resize(alpha, frames.size)
-        yield MatteBatch(frames, alpha)
+            alpha = resize(prediction.alpha[: len(frames.index)], frames.size)
+            foreground = prediction.foreground
+            if foreground is not None:
+                foreground = resize(foreground[: len(frames.index)], frames.size)
+        yield MatteBatch(frames, alpha, foreground)
 
 
 def network_input(frames: FrameBatch, model: MattingModel) -> Tensor:
