@@ -183,8 +183,8 @@ class Meter:
                 return self._costs(self._plain_loop(case), 1, case.size, "tf32")
         truth = None if case.precision == "fp32" and not case.compile else self._fp32_alpha(case.size)
         with tensor_cores(subject.device, allowed=case.precision != "fp32"):
-            model = self._loaded(case)
-            frames = pictures(subject.spec, case.size, case.batch).to(subject.device)
+            model = self.loaded(case)
+            frames = pictures(subject.spec, case.size, case.batch).to(model.device)
             cost = self._costs(lambda: model.predict(frames), case.batch, case.size, case.precision)
             alpha = model.predict(frames).alpha[0].float().cpu()
         if truth is not None:
@@ -227,8 +227,9 @@ class Meter:
 
     def _alpha(self, case: NetworkCase) -> Tensor:
         with tensor_cores(self.subject.device, allowed=False):
-            frames = pictures(self.subject.spec, case.size, 1).to(self.subject.device)
-            return self._loaded(case).predict(frames).alpha[0].float().cpu()
+            model = self.loaded(case)
+            frames = pictures(self.subject.spec, case.size, 1).to(model.device)
+            return model.predict(frames).alpha[0].float().cpu()
 
     def _or_out_of_memory(self, run: Callable[[], T]) -> T | None:
         try:
@@ -240,7 +241,7 @@ class Meter:
         self._forget()
         return None
 
-    def _loaded(self, case: NetworkCase) -> MattingModel:
+    def loaded(self, case: NetworkCase) -> MattingModel:
         """The network, placed; it is loaded anew where the last one will not do."""
         placement = Placement(self.subject.device, DTYPES[case.precision], case.compile)
         # What is compiled is compiled for one shape, and its graphs keep their memory.
