@@ -79,7 +79,7 @@ MODELS: dict[str, ModelSpec] = {
                 ),
             ),
         ),
-        # Measured: started 100 frames early, what it holds for the subject may still be another thing than in the whole.
+        # Measured: started 100 frames early, it may still take another object for the subject than in the whole run.
         warm_up=None,
     ),
     "luma-key": ModelSpec(
