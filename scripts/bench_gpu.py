@@ -220,7 +220,7 @@ def end_to_end(setting: Setting, notes: Notes) -> None:
     try:
         from bench import enlarged_sample
 
-        from vmatte.job import make_job, make_runtime
+        from vmatte.job import make_job
         from vmatte.render import Task, render_segment
         from vmatte.segments import Segment
         from vmatte.stopwatch import Stopwatch
@@ -242,13 +242,12 @@ def end_to_end(setting: Setting, notes: Notes) -> None:
             if isinstance(bare, Failure):
                 continue
             model, stopwatch = meter.loaded(case), Stopwatch()
-            runtime = make_runtime(batch=batch, overwrite=True)
             started = 0.0
             # The first few frames start the encoder, the plate and the device; the whole clip is then timed.
             for number, frames in enumerate((range(min(batch, clip.frames)), range(clip.frames))):
                 stopwatch, started = Stopwatch(), time.perf_counter()
                 segment = Segment(number, frames=frames, read=frames)
-                render_segment(Task(job, runtime, clip, segment, folder), model, stopwatch)
+                render_segment(Task(job, batch, clip, segment, folder), model, stopwatch)
             fps = clip.frames / (time.perf_counter() - started)
             steps = {f"{step} ms": 1000 * spent / clip.frames for step, spent in sorted(stopwatch.seconds.items())}
             facts = {"network": meter.subject.spec.name, "batch": batch, "frames/s": fps, "bare frames/s": bare.fps}
