@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -351,15 +352,15 @@ def looped(clip: Path, seconds: int, path: Path) -> Path:
     return path
 
 
-def enlarged_sample(path: Path) -> Path:
-    """The sample at 1080p, with the bit rate of a camera's file."""
+def enlarged_sample(path: Path, width: int = 1920, height: int = 1080, frames: int | None = None) -> Path:
+    """The sample at 1080p, with the bit rate of a camera's file; all of it, or its first frames."""
     with av.open(str(SAMPLES / "avatar.mp4")) as source, av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", rate=25, options={"preset": "fast"})
-        stream.width, stream.height, stream.bit_rate = 1920, 1080, 11_000_000
+        stream.width, stream.height, stream.bit_rate = width, height, 11_000_000
         tags = stream.codec_context
         tags.colorspace = tags.color_primaries = tags.color_trc = tags.color_range = 1  # BT.709, limited
-        for frame in source.decode(video=0):
-            large = frame.reformat(width=1920, height=1080)
+        for frame in islice(source.decode(video=0), frames):
+            large = frame.reformat(width=width, height=height)
             output.mux(stream.encode(large))
         output.mux(stream.encode(None))
     return path

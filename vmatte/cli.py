@@ -16,7 +16,7 @@ import typer
 
 from vmatte import __version__
 from vmatte.encodings import ENCODINGS
-from vmatte.errors import VmatteError
+from vmatte.errors import JobError, VmatteError
 
 if TYPE_CHECKING:
     from vmatte.models.contract import Weights
@@ -298,6 +298,56 @@ def probe(clip: Annotated[Path, typer.Argument(help="the clip to look at", show_
     }
     for name, value in facts.items():
         print(f"{name:13} {value}")
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Option(help="a name from `vmatte models`", show_default=False)],
+    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, mps or cpu", show_default="auto")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="1024 | 2560x1440 | 1024,2048", show_default="the network's for 1080p")
+    ] = None,
+    batch: Annotated[str, typer.Option(help="frames at once: 1,2,4")] = "1",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32,tf32,fp16,bf16", show_default="what a render would take")
+    ] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="let torch.compile make the network faster first")] = False,
+    weights: Annotated[
+        str | None, typer.Option(help="PATH | random", show_default="random; for ONNX networks the published ones")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="PyTorch's threads on a CPU", show_default="its choice")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="how long each case is repeated", show_default="a few")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the numbers there")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="write the table there")] = None,
+) -> None:
+    """Measure a network: speed, memory, and how near it comes to what the device can do."""
+    from vmatte.benchmark.run import bench as measure
+
+    for file in (json_file, markdown):
+        if file is not None and not file.parent.is_dir():
+            raise JobError(f"the folder {file.parent} for {file.name} does not exist")
+    with _progress(quiet=False) as (_, on_weights):
+        report = measure(
+            model,
+            device=device,
+            sizes=size,
+            batches=batch,
+            precisions=precision,
+            compile=compile,
+            weights=weights,
+            threads=threads,
+            seconds=seconds,
+            on_line=lambda line: print(line, file=sys.stderr, flush=True),
+            on_weights=on_weights,
+        )
+    _say(report.as_markdown())
+    for file, text in ((json_file, report.as_json()), (markdown, report.as_markdown())):
+        if file is not None:
+            file.write_text(text, encoding="utf-8")
 
 
 @models_app.callback(invoke_without_command=True)

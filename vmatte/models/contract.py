@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from vmatte.job import LicenceGuard
-
 if TYPE_CHECKING:  # `vmatte models` lists these rows without waiting three seconds for torch
     import torch
     from torch import Tensor
+
+    from vmatte.job import LicenceGuard
 
 State = tuple["Tensor", ...]
 """What a recurrent network carries from one frame to the next; () at the beginning of a sequence."""

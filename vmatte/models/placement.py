@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from vmatte.errors import JobError
-from vmatte.job import Precision, Runtime
 from vmatte.models.contract import ONNX, MattingModel, ModelSpec
+
+if TYPE_CHECKING:  # a network alone, as the bench measures it, needs nothing but torch
+    from vmatte.job import Precision, Runtime
 
 CUDA_PRECISION = torch.float16
 """What `auto` means on CUDA."""

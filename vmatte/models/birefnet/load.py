@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vmatte.errors import ModelError
@@ -64,6 +63,8 @@ def load(spec: ModelSpec, weights: Path | None, placement: Placement) -> BiRefNe
 
 def read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a safetensors file, in the precision of `expected`, whose names and shapes they must have."""
+    from safetensors import SafetensorError, safe_open  # random weights, for the bench, need nothing but torch
+
     try:
         with safe_open(path, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
