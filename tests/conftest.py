@@ -74,6 +74,15 @@ def look() -> Callable[[Path], Seen]:
     return see
 
 
+@pytest.fixture(scope="session")
+def birefnet_vectors() -> Path:
+    """The folder of stored vectors that scripts/check_birefnet.py reads; too large to lie beside the tests."""
+    folder = os.environ.get("VMATTE_BIREFNET_VECTORS")
+    if not folder:
+        pytest.skip("VMATTE_BIREFNET_VECTORS does not name a folder of BiRefNet's vectors")
+    return Path(folder)
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended."""

@@ -113,7 +113,7 @@ def run(
         str | None, typer.Option(help="cuda, cuda:1, mps or cpu", show_default="auto: the first of them there is")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32 | fp16 | bf16", show_default="auto: half on CUDA, else fp32")
+        str | None, typer.Option(help="fp32 | fp16", show_default="auto: half on CUDA, else fp32")
     ] = None,
     batch: Annotated[
         str | None, typer.Option(help="frames through the network at once", show_default="auto: by the device")

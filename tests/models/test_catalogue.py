@@ -115,9 +115,9 @@ def test_what_is_taken_from_the_hub_is_pinned_to_a_commit(spec: ModelSpec) -> No
             assert len(bytes.fromhex(source.revision)) == 20
 
 
-def test_only_rmbg_is_gated_and_only_rmbg_is_closed_to_commerce() -> None:
+def test_only_rmbg_is_gated_and_only_two_are_closed_to_commerce() -> None:
     assert [spec.name for spec in TRAINED if spec.weights and spec.weights.gate] == ["rmbg-2.0"]
-    assert [spec.name for spec in MODELS.values() if not spec.licence.commercial_use] == ["rmbg-2.0"]
+    assert [spec.name for spec in MODELS.values() if not spec.licence.commercial_use] == ["rmbg-2.0", "deeplabv3"]
 
 
 def test_the_alternative_to_a_gated_model_is_open_and_free() -> None:

@@ -88,7 +88,7 @@ def _cases(
     else:
         kinds = [_precision(word.strip(), find_device(words.device)[0]) for word in precisions.split(",")]
     for kind in kinds:
-        place(words.device, "fp32" if kind == "tf32" else kind, compile, spec)
+        place(words.device, "fp32" if kind in ("fp32", "tf32") else "fp16", compile, spec)
     cases: list[Case] = []
     for size in sizes:
         if spec.patch_order is not None:

@@ -232,6 +232,32 @@ MODELS: dict[str, ModelSpec] = {
         # Measured: started 100 frames early, it may still take another object for the subject than in the whole run.
         warm_up=None,
     ),
+    "deeplabv3": ModelSpec(
+        name="deeplabv3",
+        purpose="people, as a baseline for comparisons: DeepLabV3+ marks regions, its edges know no hair",
+        architecture="deeplabv3",
+        input_size=InputSize("short_side", 513),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        # The card says "other" and no more, so nothing is permitted in words.
+        licence=Licence(
+            "other", commercial_use=False, note="its card names no terms; the code it is from is Apache-2.0"
+        ),
+        weights=Weights(
+            file_name="model.safetensors",
+            sha256="a8f33e2203ec2ae85c606a91c8abc220828a35065667aeafd48388405104cef2",
+            size_bytes=10_285_740,
+            # By the author of the conversion. The copy under the name google has only a pickle.
+            sources=(
+                HuggingFace(
+                    "Matthijs/deeplabv3_mobilenet_v2_1.0_513",
+                    "model.safetensors",
+                    revision="bc557030fd6410788ecc7de5d5b3e607eba2d587",
+                ),
+            ),
+        ),
+        antialias=True,
+    ),
     "luma-key": ModelSpec(
         name="luma-key",
         purpose="bright on black: alpha is the frame's own luma; no network, no download",
@@ -327,6 +353,14 @@ def build_model(
         from vmatte.models.onnx import OnnxMatting
 
         return OnnxMatting(spec, weights, placement)
+    return _torch_network(spec, weights, placement)
+
+
+def _torch_network(spec: ModelSpec, weights: Path | None, placement: Placement) -> MattingModel:
+    if spec.architecture == "deeplabv3":
+        from vmatte.models import deeplab
+
+        return deeplab.load(spec, weights, placement)
     from vmatte.models.birefnet.load import load
 
     return load(spec, weights, placement)
@@ -335,9 +369,7 @@ def build_model(
 def _untrained(spec: ModelSpec, placement: Placement) -> MattingModel:
     if spec.architecture == "luma-key" or spec.architecture in ONNX:
         raise ModelError(f"{spec.name} is no PyTorch network: it cannot have random weights")
-    from vmatte.models.birefnet.load import load
-
-    return load(spec, None, placement)
+    return _torch_network(spec, None, placement)
 
 
 def own_weights(spec: ModelSpec, path: Path) -> Path:

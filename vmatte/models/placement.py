@@ -58,8 +58,8 @@ def place(device: str, precision: Precision, compile: bool, spec: ModelSpec) -> 
         if compile:
             raise JobError(f"{spec.name} is no PyTorch network: there is nothing to compile")
         return Placement(found, torch.float32, compile), why
-    if found.type == "cpu" and precision in ("fp16", "bf16"):
-        raise JobError(f"{precision} is slower than fp32 on a CPU, not faster; leave the precision out, or give fp32")
+    if found.type == "cpu" and precision == "fp16":
+        raise JobError("fp16 is slower than fp32 on a CPU, not faster; leave the precision out, or give fp32")
     if precision != "auto":
         return Placement(found, _NAMES[precision], compile), why
     return Placement(found, CUDA_PRECISION if found.type == "cuda" else torch.float32, compile), why

@@ -104,7 +104,7 @@ def _listed(what: str, names: Iterable[str]) -> str:
 def _other_kind(found: Shapes, expected: Shapes) -> str:
     """A hint where the file is of the family, with the other backbone."""
     first = "bb.patch_embed.proj.bias"
-    if found.get(first) == expected[first]:
+    if found.get(first) == expected.get(first):
         return ""
     kinds = [name for name, backbone in BACKBONES.items() if found.get(first) == (backbone.width,)]
     return f" but {kinds[0]}" if kinds else ""

@@ -53,15 +53,7 @@ class BiRefNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, 1, H, W) of images (B, 3, H, W), normalised by ImageNet's mean and deviation; alpha is their
         sigmoid. H and W are multiples of 32, else ValueError."""
-        height, width = size_of(image)
-        if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE:
-            raise ValueError(f"both sides must be multiples of {SIDE_MULTIPLE}, not {height} × {width}")
-        image = image.contiguous(memory_format=torch.channels_last)
-        full = self.bb(image)
-        half = self.bb(resize(image, (height // 2, width // 2)))
-        squeezed = self.squeeze_module(context(full, half))
-        logits: Tensor = self.decoder(image, full, half, squeezed)
-        return logits
+        return segment(self.bb, self.squeeze_module, self.decoder, image)
 
     def prepare(self) -> None:
         """Ready for inference, for good: norms are folded into convolutions, position biases are computed, and what
@@ -76,6 +68,19 @@ class BiRefNet(nn.Module):
         for k in (4, 3, 2):
             delattr(self.decoder, f"gdt_convs_pred_{k}")
             delattr(self.decoder, f"conv_ms_spvn_{k}")
+
+
+def segment(bb: nn.Module, squeeze_module: nn.Module, decoder: nn.Module, image: Tensor) -> Tensor:
+    """The forward pass through the network's three parts; see `BiRefNet.forward`."""
+    height, width = size_of(image)
+    if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE:
+        raise ValueError(f"both sides must be multiples of {SIDE_MULTIPLE}, not {height} × {width}")
+    image = image.contiguous(memory_format=torch.channels_last)
+    full = bb(image)
+    half = bb(resize(image, (height // 2, width // 2)))
+    squeezed = squeeze_module(context(full, half))
+    logits: Tensor = decoder(image, full, half, squeezed)
+    return logits
 
 
 def context(full: Sequence[Tensor], half: Sequence[Tensor]) -> Tensor:

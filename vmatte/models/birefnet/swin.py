@@ -37,9 +37,18 @@ class WindowOrder:
     """Windows of each pattern, in order; one pattern where nothing is shifted."""
 
 
-@lru_cache(maxsize=64)
 def window_order(batch: int, height: int, width: int, window: int, shift: int, device: torch.device) -> WindowOrder:
     """Windows of `window`² tokens over maps that are padded to whole windows and rolled by −`shift` on both axes."""
+    return _window_order(batch, height, width, window, shift, device)
+
+
+# What torch.compiler.assume_constant_result sets; to call that would import the compiler, which takes over a second.
+window_order._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # an order made in inference mode also serves outside of it
+def _window_order(batch: int, height: int, width: int, window: int, shift: int, device: torch.device) -> WindowOrder:
     rows, columns = -(-height // window), -(-width // window)
     y = (torch.arange(rows * window) + shift) % (rows * window)
     x = (torch.arange(columns * window) + shift) % (columns * window)
