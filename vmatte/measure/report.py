@@ -198,8 +198,9 @@ def _suspect_figure(suspect: Suspect) -> str:
         ("source", suspect.source),
         ("matte before", suspect.matte_before),
         ("matte", suspect.matte),
+        ("change", _difference(suspect.matte, suspect.matte_before)),
         ("truth", suspect.truth),
-        ("difference", None if suspect.truth is None else np.asarray(cv2.absdiff(suspect.matte, suspect.truth))),
+        ("difference", _difference(suspect.matte, suspect.truth)),
         ("composite", None if suspect.source is None else _composite(suspect.source, suspect.matte)),
     ]
     shown = "".join(
@@ -214,6 +215,10 @@ def _suspect_figure(suspect: Suspect) -> str:
         facts += [f"{_title(name)} {value:.2f}" for name, value in values if value is not None]
     title = " · ".join(facts)
     return f'<section class="suspect" id="frame-{measures.number}"><h3>{title}</h3><div>{shown}</div></section>'
+
+
+def _difference(matte: Pixels, other: Pixels | None) -> Pixels | None:
+    return None if other is None else np.asarray(cv2.absdiff(matte, other), np.uint8)
 
 
 def _composite(source: Pixels, matte: Pixels) -> Pixels:
@@ -254,8 +259,9 @@ figure { margin: 0; } figcaption { font-size: .8rem; color: var(--soft); } figca
 svg { width: 100%; height: auto; overflow: visible; }
 path { fill: none; vector-effect: non-scaling-stroke; } .value { stroke: var(--curve); stroke-width: 1.4; }
 .zero { stroke: var(--line); } .cut { stroke: var(--soft); stroke-dasharray: 3 3; } circle { fill: var(--mark); }
-.suspect { margin: 0 0 1.5rem; } .suspect > div { display: flex; flex-wrap: wrap; gap: .5rem; }
-.suspect figure { flex: 0 1 320px; } img { width: 100%; display: block; border: 1px solid var(--line); }
+.suspect { margin: 0 0 1.5rem; } .suspect > div { display: grid; grid-auto-flow: column; }
+.suspect > div { grid-auto-columns: minmax(0, 320px); gap: .5rem; }
+img { width: 100%; display: block; border: 1px solid var(--line); }
 </style>
 <h1>$name</h1>
 <p>$facts</p>
