@@ -198,7 +198,7 @@ def _suspect_figure(suspect: Suspect) -> str:
         ("source", suspect.source),
         ("matte before", suspect.matte_before),
         ("matte", suspect.matte),
-        ("change", _difference(suspect.matte, suspect.matte_before)),
+        ("change × 4", _difference(suspect.matte, suspect.matte_before, gain=4)),
         ("truth", suspect.truth),
         ("difference", _difference(suspect.matte, suspect.truth)),
         ("composite", None if suspect.source is None else _composite(suspect.source, suspect.matte)),
@@ -217,8 +217,8 @@ def _suspect_figure(suspect: Suspect) -> str:
     return f'<section class="suspect" id="frame-{measures.number}"><h3>{title}</h3><div>{shown}</div></section>'
 
 
-def _difference(matte: Pixels, other: Pixels | None) -> Pixels | None:
-    return None if other is None else np.asarray(cv2.absdiff(matte, other), np.uint8)
+def _difference(matte: Pixels, other: Pixels | None, gain: float = 1) -> Pixels | None:
+    return None if other is None else np.asarray(cv2.convertScaleAbs(cv2.absdiff(matte, other), alpha=gain), np.uint8)
 
 
 def _composite(source: Pixels, matte: Pixels) -> Pixels:
