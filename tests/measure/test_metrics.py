@@ -137,7 +137,8 @@ def test_conn_agrees_with_the_definition_on_scipy(ndimage: ModuleType, soft_pair
 
 def test_the_same_matte_has_no_error(soft_pair: tuple[Plane, Plane]) -> None:
     truth = soft_pair[1]
-    assert (mad(truth, truth), mse(truth, truth), *grad(truth, truth), *conn(truth, truth)) == (0, 0, 0, 0)
+    assert (mad(truth, truth), mse(truth, truth), *conn(truth, truth)) == (0, 0, 0)
+    assert grad(truth, truth) == [pytest.approx(0, abs=1e-9)]  # OpenCV's last bit depends on where the memory lies
 
 
 @pytest.mark.parametrize(("height", "radius"), [(40, 1), (360, 4), (1080, 11), (2160, 22)])
