@@ -7,13 +7,17 @@ can use, and do not find, is said in their tables. Files are written anew after 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+import logging
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
 
 import torch
 
@@ -25,16 +29,28 @@ from vmatte.benchmark.measure import (
     PlainLoopCase,
     Precision,
     Subject,
+    difference,
     pictures,
     repeated,
+    tensor_cores,
     timed,
 )
-from vmatte.benchmark.report import Line, Report, device_name
+from vmatte.benchmark.report import Line, Report, device_name, short
 from vmatte.models.birefnet import deformable
-from vmatte.models.contract import Architecture, InputSize, Licence, ModelSpec
+from vmatte.models.birefnet.load import BACKBONES
+from vmatte.models.birefnet.network import BiRefNet
+from vmatte.models.contract import IMAGENET_MEAN, IMAGENET_STD, Architecture, InputSize, Licence, ModelSpec
+
+if TYPE_CHECKING:
+    from vmatte.clip import ClipInfo
+    from vmatte.job import RenderJob
+    from vmatte.models.contract import MattingModel
+    from vmatte.segments import Segment
+    from vmatte.stopwatch import Stopwatch
 
 SHOWN_KERNELS = 15
 PROFILED_RUNS = 5
+DeformConv = Callable[..., torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,8 +66,9 @@ class Setting:
     product_side: int
     map_side: int
     """Of the maps that deformable convolutions see: a quarter of the input."""
-    clip: tuple[int, int, int]
-    """Width, height and frames of what is rendered end to end."""
+    clip: tuple[int, int, int | None]
+    """Width and height of what is rendered end to end, and how many of the sample's frames it repeats, None for all."""
+    clip_seconds: int
 
     def subject(self, architecture: Architecture, side: int) -> Subject:
         spec = ModelSpec(
@@ -59,8 +76,8 @@ class Setting:
             purpose="",
             architecture=architecture,
             input_size=InputSize("square", side),
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
             licence=Licence("random weights", commercial_use=True),
             weights=None,
             patch_order="wghgc",
@@ -70,11 +87,11 @@ class Setting:
 
 def on_gpu() -> Setting:
     device = torch.device("cuda", 0)
-    return Setting(device, "birefnet", 1024, 2048, (1, 2, 4, 8), 1.5, 4096, 256, (1920, 1080, 120))
+    return Setting(device, "birefnet", 1024, 2048, (1, 2, 4, 8), 1.5, 4096, 256, (1920, 1080, None), 24)
 
 
 def on_cpu() -> Setting:
-    return Setting(torch.device("cpu"), "birefnet-lite", 64, 96, (1, 2), 0, 256, 16, (320, 180, 6))
+    return Setting(torch.device("cpu"), "birefnet-lite", 64, 96, (1, 2), 0, 256, 16, (320, 180, 6), 1)
 
 
 @dataclass(frozen=True)
@@ -90,15 +107,9 @@ class Notes:
 
 
 def run_cases(setting: Setting, subject: Subject, cases: Sequence[Case], notes: Notes) -> None:
-    """A case that fails is a line of the table, and the next one is measured."""
     meter, lines = Meter(subject), []
     for case in cases:
-        try:
-            outcome = meter.measure(case)
-        except Exception as error:
-            outcome = Failure(short(error))
-            print(f"{case}: {error!r}", flush=True)
-        lines.append(Line(case, outcome))
+        lines.append(Line(case, meter.measure(case)))
         print(lines[-1], flush=True)
         name = device_name(setting.device)
         report = Report(subject.spec.name, "random weights", name, torch.__version__, None, tuple(lines))
@@ -134,9 +145,47 @@ def high_resolution(setting: Setting, notes: Notes) -> None:
 
 
 def compiled(setting: Setting, notes: Notes) -> None:
-    side, half = setting.side, setting.batches[len(setting.batches) // 2]
-    cases = [NetworkCase((side, side), batch, "fp16", compile=True) for batch in (1, half)]
+    side = setting.side
+    cases = [NetworkCase((side, side), 1, "fp16", compile=True)]
     run_cases(setting, setting.subject(setting.large, side), cases, notes)
+
+
+def half_precision(setting: Setting, notes: Notes) -> None:
+    """How far half precision moves alpha with the weights of the stored vectors, which are drawn, on their picture."""
+    from check_birefnet import drawn_network, picture
+
+    heading = f"**Alpha beside fp32's**, {setting.side}², drawn weights; most and 99.9 % in steps of 1/255\n\n"
+    rows: list[dict[str, object]] = []
+    image = picture(setting.side, setting.side).to(setting.device)
+    for architecture in dict.fromkeys((setting.large, "birefnet-lite")):
+        network = drawn_network(BACKBONES[architecture], "wghgc")
+        network.prepare()
+        truth = drawn_alpha(network, image, torch.float32, deformable.sampled_deform_conv2d)
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            for way, convolve in WAYS.items():
+                row: dict[str, object] = {"network": architecture, "dtype": name_of(dtype), "way": way}
+                try:
+                    alpha = drawn_alpha(network, image, dtype, convolve)
+                except (ImportError, RuntimeError) as obstacle:
+                    rows.append(row | {"obstacle": short(Failure.of(obstacle).reason)})
+                else:
+                    apart = difference(alpha, truth)
+                    share = float(((alpha - truth).abs() > 2 / 255).float().mean())
+                    rows.append(
+                        row | {"most": apart.most, "99.9 %": apart.quantile_999, "share of pixels above 2/255": share}
+                    )
+                notes.keep(rows, heading + table(rows))
+
+
+def drawn_alpha(network: BiRefNet, image: torch.Tensor, dtype: torch.dtype, convolve: DeformConv) -> torch.Tensor:
+    """Alpha (1, 1, H, W), on the CPU, of a copy of the network in a precision, its deformable convolution one way."""
+    placed = copy.deepcopy(network).to(image.device, dtype)
+    with (
+        tensor_cores(image.device, allowed=False),
+        mock.patch.object(deformable, "deform_conv2d", convolve),
+        torch.inference_mode(),
+    ):
+        return torch.sigmoid(placed(image.to(dtype)).float()).cpu()
 
 
 def deformable_convolutions(setting: Setting, notes: Notes) -> None:
@@ -147,8 +196,8 @@ def deformable_convolutions(setting: Setting, notes: Notes) -> None:
         truth = deformable.sampled_deform_conv2d(*inputs)
         for dtype in (torch.float32, torch.float16, torch.bfloat16):
             cast = tuple(part.to(dtype) for part in inputs)
-            for way, convolve in (("torchvision", by_torchvision), ("sampled", deformable.sampled_deform_conv2d)):
-                row = {"kernel": kernel, "dtype": str(dtype).removeprefix("torch."), "way": way}
+            for way, convolve in WAYS.items():
+                row = {"kernel": kernel, "dtype": name_of(dtype), "way": way}
                 rows.append(row | deformable_cost(setting, lambda c=convolve, x=cast: c(*x), truth))
                 notes.keep(
                     rows, "**Deformable convolution**, 64 → 256 channels; error: of fp32's range\n\n" + table(rows)
@@ -177,8 +226,11 @@ def deformable_cost(setting: Setting, run: Callable[[], torch.Tensor], truth: to
         error = (run().float() - truth).abs().max() / truth.abs().max()
         seconds, _ = repeated(run, setting.device, setting.seconds / 4)
     except (ImportError, RuntimeError) as obstacle:  # the kernel may not know the precision
-        return {"ms": None, "error": None, "obstacle": short(obstacle)}
-    return {"ms": seconds * 1000, "error": float(error), "obstacle": ""}
+        return {"obstacle": short(Failure.of(obstacle).reason)}
+    return {"ms": seconds * 1000, "error": float(error)}
+
+
+WAYS: dict[str, DeformConv] = {"torchvision": by_torchvision, "sampled": deformable.sampled_deform_conv2d}
 
 
 def profile(setting: Setting, notes: Notes) -> None:
@@ -216,45 +268,77 @@ def profile(setting: Setting, notes: Notes) -> None:
 
 
 def end_to_end(setting: Setting, notes: Notes) -> None:
-    """A clip from file to file, beside the bare network's rate."""
+    """A clip from file to file, whole and in two segments, beside the bare network's rate."""
     try:
-        from bench import enlarged_sample
+        from bench import enlarged_sample, looped
 
         from vmatte.job import make_job
-        from vmatte.render import Task, render_segment
-        from vmatte.segments import Segment
-        from vmatte.stopwatch import Stopwatch
         from vmatte.video.probe import probe
     except ImportError as error:
         notes.keep([], f"**End to end**: left out, {error}\n")
         return
     torch.set_num_threads(1)  # as a render has it: decoder and encoder share the cores
     rows: list[dict[str, object]] = []
-    architectures: tuple[Architecture, ...] = (setting.large, "birefnet-lite")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        clip = probe(enlarged_sample(folder / "clip.mp4", *setting.clip))
+        sample = enlarged_sample(folder / "sample.mp4", *setting.clip)
+        clip = probe(looped(sample, setting.clip_seconds, folder / "clip.mp4"))
+        heading = (
+            f"**End to end**, {clip.width}×{clip.height}, H.264 onto a colour, fp16, {clip.frames} frames; steps: "
+        )
         job = make_job(clip.path, background="#00b140", encoding="mp4", output=folder / "out.mp4")
-        for architecture, batch in ((architectures[0], 1), (architectures[0], 4), (architectures[1], 4)):
-            meter = Meter(setting.subject(architecture, setting.side))
-            case = NetworkCase((setting.side, setting.side), batch, "fp16")
-            bare = meter.measure(case)
-            if isinstance(bare, Failure):
-                continue
-            model, stopwatch = meter.loaded(case), Stopwatch()
-            started = 0.0
-            # The first few frames start the encoder, the plate and the device; the whole clip is then timed.
-            for number, frames in enumerate((range(min(batch, clip.frames)), range(clip.frames))):
-                stopwatch, started = Stopwatch(), time.perf_counter()
-                segment = Segment(number, frames=frames, read=frames)
-                render_segment(Task(job, batch, clip, segment, folder), model, stopwatch)
-            fps = clip.frames / (time.perf_counter() - started)
-            steps = {f"{step} ms": 1000 * spent / clip.frames for step, spent in sorted(stopwatch.seconds.items())}
-            facts = {"network": meter.subject.spec.name, "batch": batch, "frames/s": fps, "bare frames/s": bare.fps}
-            rows.append({**facts, "share": fps / bare.fps, **steps})
-            size = f"{clip.width}×{clip.height}"
-            heading = f"**End to end**, {size}, H.264 onto a colour, fp16, {clip.frames} frames; steps: wall ms a frame"
-            notes.keep(rows, f"{heading}\n\n{table(rows)}")
+        for architecture, batch, segments in (
+            (setting.large, 1, 1),
+            (setting.large, 4, 1),
+            (setting.large, 4, 2),
+            ("birefnet-lite", 4, 1),
+        ):
+            render = Render(job, clip, batch, segments, folder)
+            rows.append(render_cost(render, setting.subject(architecture, setting.side)))
+            notes.keep(rows, f"{heading}wall ms a frame\n\n{table(rows)}")
+
+
+@dataclass(frozen=True)
+class Render:
+    """A clip, and how it is rendered."""
+
+    job: RenderJob
+    clip: ClipInfo
+    batch: int
+    segments: int
+    folder: Path
+
+
+def render_cost(render: Render, subject: Subject) -> dict[str, object]:
+    """Frames a second of a render and of its network alone, and where the render's time goes."""
+    from vmatte.segments import Segment, plan_segments
+    from vmatte.stopwatch import Stopwatch
+
+    facts: dict[str, object] = {"network": subject.spec.name, "batch": render.batch, "segments": render.segments}
+    meter, side = Meter(subject), subject.spec.input_size.pixels
+    case = NetworkCase((side, side), render.batch, "fp16")
+    bare = meter.measure(case)
+    if isinstance(bare, Failure):
+        return facts | {"obstacle": short(bare.reason)}
+    model, frames = meter.loaded(case), render.clip.frames
+    # The first few frames start the encoder, the plate and the device; the whole clip is then timed.
+    first = range(min(render.batch, frames))
+    write(render, model, [Segment(0, first, first)], Stopwatch())
+    stopwatch, started = Stopwatch(), time.perf_counter()
+    write(render, model, plan_segments(frames, -(-frames // render.segments), lead=0, tail=0), stopwatch)
+    fps = frames / (time.perf_counter() - started)
+    steps = {f"{step} ms": 1000 * spent / frames for step, spent in sorted(stopwatch.seconds.items())}
+    return facts | {"frames/s": fps, "bare frames/s": bare.fps, "share": fps / bare.fps, **steps}
+
+
+def write(render: Render, model: MattingModel, segments: Sequence[Segment], stopwatch: Stopwatch) -> None:
+    """Render segments and join them, as `vmatte run` does."""
+    from vmatte.render import Task, render_segment
+    from vmatte.video.join import join
+
+    tasks = [Task(render.job, render.batch, render.clip, segment, render.folder) for segment in segments]
+    encoded = [render_segment(task, model, stopwatch)[0] for task in tasks]
+    join(encoded, render.clip, render.job.row, render.folder / "joined.mp4")
 
 
 def summary(setting: Setting, notes: Notes) -> None:
@@ -266,7 +350,7 @@ def summary(setting: Setting, notes: Notes) -> None:
         facts["memory"] = f"{torch.cuda.get_device_properties(setting.device).total_memory / 2**30:.1f} GiB"
         query = ["nvidia-smi", "--query-gpu=name,driver_version,power.limit,clocks.max.sm", "--format=csv,noheader"]
         try:
-            asked = subprocess.run(query, capture_output=True, text=True, timeout=20)
+            asked = subprocess.run(query, capture_output=True, text=True, timeout=10)
             facts["nvidia-smi"] = asked.stdout.strip()
         except (OSError, subprocess.TimeoutExpired):
             facts["nvidia-smi"] = "does not answer"
@@ -286,10 +370,10 @@ def has(folder: Path, part: str) -> bool:
 
 
 def table(rows: Sequence[dict[str, object]]) -> str:
-    """Rows of the same columns in Markdown."""
-    columns = list(rows[0]) if rows else []
+    """Rows in Markdown; a row need not have all columns."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(map(cell, row.values())) + " |" for row in rows]
+    lines += ["| " + " | ".join(cell(row.get(column)) for column in columns) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -299,15 +383,15 @@ def cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def short(error: Exception) -> str:
-    """The first line of an error, as a cell of a table."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:80].replace("|", "/")
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 PARTS: dict[str, Callable[[Setting, Notes], None]] = {
     "large": large,
     "lite": lite,
     "high-resolution": high_resolution,
+    "half-precision": half_precision,
     "deformable": deformable_convolutions,
     "profile": profile,
     "end-to-end": end_to_end,
@@ -321,6 +405,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cpu-rehearsal", action="store_true")
     options = parser.parse_args()
+    logging.basicConfig()
+    logging.getLogger("vmatte").setLevel(logging.DEBUG)  # the errors behind the tables' lines, with their tracebacks
     setting = on_cpu() if options.cpu_rehearsal else on_gpu()
     part = summary if options.part == "summary" else PARTS[options.part]
     part(setting, Notes(options.folder, options.part))

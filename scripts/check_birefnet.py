@@ -30,17 +30,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vmatte.models.birefnet import load
 from vmatte.models.birefnet.decoder import resize, size_of
-from vmatte.models.birefnet.network import SIDE_MULTIPLE, SWIN_L, SWIN_T, Backbone, BiRefNet
-from vmatte.models.contract import PatchOrder
+from vmatte.models.birefnet.network import SIDE_MULTIPLE, Backbone, BiRefNet
+from vmatte.models.contract import IMAGENET_MEAN, IMAGENET_STD, PatchOrder
 
 LIMIT = 1e-4
 """The authors' code differs from itself by 3e-5 with another number of threads; the smallest mistake costs 8e-4."""
-BACKBONES = {"lite": SWIN_T, "large": SWIN_L}
+BACKBONES = {"lite": load.BACKBONES["birefnet-lite"], "large": load.BACKBONES["birefnet"]}
+"""By the word in the vectors' names."""
 MANIFESTS = {"lite": "manifest_birefnet_lite.json", "large": "manifest_rmbg2.json"}
 PROBES = "probes.json"
-MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-"""ImageNet's, by which the network's input is normalised."""
 
 Array = NDArray[Any]
 
@@ -83,7 +83,7 @@ def picture(height: int, width: int) -> Tensor:
     ramps = 3 * x // 4 + 5 * y // 4 + 40 * c
     checks = 60 * ((x // 16 + y // 24) % 2)
     rings = (x * x + 2 * y * y) // (64 + 16 * c) % 64
-    normalised = ((ramps + checks + rings) % 256 / 255 - MEAN) / DEVIATION
+    normalised = ((ramps + checks + rings) % 256 / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
     return torch.from_numpy(normalised.transpose(2, 0, 1)[None].astype(np.float32))
 
 

@@ -531,6 +531,13 @@ def test_models_says_what_is_here_and_what_is_gated(
     assert "cached" in lines["u2netp"]
 
 
+def test_there_is_nothing_to_pull_for_a_file_of_ones_own(vmatte_command: Command) -> None:
+    ended = vmatte_command("models", "pull", "onnx:u2net")
+    assert (ended.code, ended.out) == (2, "")
+    assert "onnx:u2net runs a file of your own: name it with `--weights FILE.onnx`" in ended.err
+    assert vmatte_command("models", "pull", "luma-key").out == "luma-key needs no weights\n"
+
+
 def test_models_marks_what_a_licence_guard_refuses(vmatte_command: Command) -> None:
     lines = vmatte_command("models", "--license-guard", "commercial").out.splitlines()
     assert "commercial" in lines[0].split()[1]

@@ -1,5 +1,7 @@
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -63,6 +65,29 @@ def test_an_error_reaches_the_consumer_through_two_threads() -> None:
     with pytest.raises(KeyError, match="frame 2"):
         next(stream)
     assert not workers()
+
+
+def test_what_a_failed_frame_held_goes_with_its_error_and_not_with_the_collector() -> None:
+    class Batch:
+        pass
+
+    held: list[weakref.ref[Batch]] = []
+
+    def failing() -> Iterator[int]:
+        batch = Batch()
+        held.append(weakref.ref(batch))
+        yield 1
+        raise MemoryError
+
+    gc.disable()
+    try:
+        try:
+            list(prefetch(prefetch(failing(), 1), 1))
+        except MemoryError:
+            assert held[0]() is not None  # the traceback shows the frame
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_leaving_early_closes_upstream_and_ends_all_threads() -> None:

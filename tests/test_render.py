@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -28,8 +31,9 @@ from small_onnx import write_mean_of_channels
 from torch import Tensor
 
 import vmatte
+from vmatte.errors import ModelError
 from vmatte.job import make_job
-from vmatte.models.catalogue import load_model
+from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import Prediction, State
 
 LUMA_KEY = {"model": "luma-key"}
@@ -721,7 +725,7 @@ def test_a_network_of_ones_own_renders_and_its_licence_is_not_vouched_for(tmp_pa
 
 def test_a_style_without_a_file_is_a_mistake(tmp_path: Path) -> None:
     clip = flickering_clip(tmp_path / "clip.mp4")
-    with pytest.raises(vmatte.VmatteError, match="onnx:isnet runs a file of your own: name it with --weights"):
+    with pytest.raises(vmatte.VmatteError, match="onnx:isnet runs a file of your own: name it with `--weights"):
         vmatte.run(clip, output=tmp_path / "out.mov", model="onnx:isnet")
     assert entries(tmp_path) == {"clip.mp4"}
 
@@ -812,3 +816,144 @@ def test_a_network_too_large_for_one_frame_is_an_error_that_says_so(
     with pytest.raises(vmatte.VmatteError, match=r"too little free memory for luma-key on frames 0–\d+, even one"):
         vmatte.render_job(job, vmatte.Runtime(batch=3, device="cpu"))
     assert not (tmp_path / "out.mov").exists()
+
+
+def test_the_smaller_batch_is_kept_for_the_segments_that_follow(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Greedy(1)
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    job = make_job(clip, output=tmp_path / "out.mov", model="luma-key")
+    vmatte.render_job(job, vmatte.Runtime(batch=2, segment_frames=2, device="cpu"))
+    assert network.batches == [2] + [1] * 6
+
+
+def test_a_batch_that_did_not_fit_is_gone_when_a_smaller_one_is_tried(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watching(Greedy):
+        too_large: weakref.ref[Tensor]
+        gone: bool
+
+        def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
+            if len(rgb) > self.room:
+                self.too_large = weakref.ref(rgb)
+            else:
+                self.gone = self.too_large() is None
+            return super().predict(rgb, state)
+
+    network = Watching(2)
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    job = make_job(clip, background="navy", output=tmp_path / "out.mp4", model="luma-key")
+    # What holds it may be no circle, which only the collector would find, and that one late.
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    gc.disable()
+    try:
+        vmatte.render_job(job, vmatte.Runtime(batch=4, device="cpu"))
+    finally:
+        gc.enable()
+    assert network.gone
+
+
+def test_compiled_graphs_are_given_up_before_a_smaller_batch_is_tried(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch._dynamo  # as if something had been compiled
+
+    network = Greedy(3)
+    seen_at_reset: list[list[int]] = []
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    monkeypatch.setattr(torch.compiler, "reset", lambda: seen_at_reset.append(list(network.batches)))
+    job = make_job(clip, output=tmp_path / "out.mov", model="luma-key")
+    vmatte.render_job(job, vmatte.Runtime(batch=6, device="cpu"))
+    assert seen_at_reset == [[6]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")],
+    ids=["cuda", "cudnn"],
+)
+@pytest.mark.parametrize("step", ["build_model", "frames_at_once"])
+def test_a_network_that_does_not_even_fit_by_itself_is_an_error_that_says_so(
+    step: str, error: RuntimeError, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(f"vmatte.render.{step}", fail)
+    message = rf"^{re.escape(str(clip))}: cpu has too little free memory for luma-key; .* choose a smaller model$"
+    with pytest.raises(ModelError, match=message):
+        vmatte.run(clip, output=tmp_path / "out.mov", device="cpu", **LUMA_KEY)
+    with pytest.raises(ModelError, match=message):
+        vmatte.matte(clip, device="cpu", **LUMA_KEY)
+    assert entries(tmp_path) == {"clip.mp4"}
+
+
+def test_mattes_that_run_out_of_memory_say_how_many_frames_were_too_many(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: Greedy(2))
+    with pytest.raises(ModelError, match="too little free memory for luma-key with a batch of 3, a smaller one takes"):
+        list(vmatte.matte(clip, batch=3, device="cpu", **LUMA_KEY))
+    assert len(list(vmatte.matte(clip, batch=2, device="cpu", **LUMA_KEY))) == 6
+
+
+def test_another_error_of_torchs_is_not_taken_for_a_lack_of_memory(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Greedy(8)
+    monkeypatch.setattr(network, "predict", lambda rgb, _: rgb.view(-1, 7, 11))
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    with pytest.raises(RuntimeError, match="shape"):
+        vmatte.run(clip, output=tmp_path / "out.mov", device="cpu", batch=2, **LUMA_KEY)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotImplementedError("The operator 'aten::x' is not implemented for the MPS device.\nIf you want it, ask"),
+        TypeError("Cannot convert a MPS Tensor to float64 dtype"),
+    ],
+    ids=["operator", "float64"],
+)
+def test_what_mps_cannot_do_is_an_error_that_names_the_cpu(
+    error: Exception, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    network = Greedy(8)
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    monkeypatch.setattr("vmatte.render.layers", fail)
+    reason = re.escape(str(error).splitlines()[0])
+    for kind, raised, message in (
+        ("mps", ModelError, rf"^{re.escape(str(clip))}: luma-key cannot run on mps: {reason}; use --device cpu$"),
+        ("cpu", type(error), rf"^{reason}"),
+    ):
+        network.device = torch.device(kind)
+        with pytest.raises(raised, match=message):
+            vmatte.run(clip, output=tmp_path / "out.mov", device="cpu", **LUMA_KEY)
+
+
+@pytest.mark.parametrize(("row", "threads"), [("birefnet", 2), ("deeplabv3", 2), ("modnet", 1), ("luma-key", 1)])
+def test_torch_has_its_threads_where_it_computes_the_network_on_a_cpu(
+    row: str, threads: int, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting(Greedy):
+        def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
+            seen.add(torch.get_num_threads())
+            return super().predict(rgb, state)
+
+    seen: set[int] = set()
+    network = Counting(8)
+    network.spec = dataclasses.replace(MODELS[row], input_size=network.spec.input_size)
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        vmatte.run(clip, output=tmp_path / "out.mov", device="cpu", **LUMA_KEY)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {threads}

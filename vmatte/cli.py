@@ -372,10 +372,11 @@ def bench(
 ) -> None:
     """Measure a network: speed, memory, and how near it comes to what the device can do."""
     from vmatte.benchmark.run import bench as measure
+    from vmatte.measure.report import write_report
 
     for file in (json_file, markdown):
-        if file is not None and not file.parent.is_dir():
-            raise JobError(f"the folder {file.parent} for {file.name} does not exist")
+        if file is not None:
+            _check_writable(file)
     with _progress(quiet=False) as (_, on_weights):
         report = measure(
             model,
@@ -393,7 +394,19 @@ def bench(
     _say(report.as_markdown())
     for file, text in ((json_file, report.as_json()), (markdown, report.as_markdown())):
         if file is not None:
-            file.write_text(text, encoding="utf-8")
+            write_report(file, text)
+    if report.failed is not None:
+        _fail(f"{model}: nothing could be measured: {report.failed.reason}", VmatteError.exit_code)
+
+
+def _check_writable(file: Path) -> None:
+    """JobError where a file could not be written once all is measured."""
+    if file.is_dir():
+        raise JobError(f"{file} is a folder; give the name of a file")
+    if not file.parent.is_dir():
+        raise JobError(f"the folder {file.parent} for {file.name} does not exist")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise JobError(f"{file} cannot be written: permission denied")
 
 
 @models_app.callback(invoke_without_command=True)
@@ -434,7 +447,7 @@ def pull(name: Annotated[str, typer.Argument(help="a name from `vmatte models`",
     from vmatte.models.catalogue import fetch_weights, find_model
 
     spec = find_model(name)
-    if spec.weights is None:
+    if spec.architecture == "luma-key":
         print(f"{name} needs no weights")
         return
     with _progress(quiet=False) as (_, on_weights):

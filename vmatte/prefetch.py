@@ -45,6 +45,8 @@ def prefetch(items: Iterable[T], depth: int) -> Generator[T, None, None]:
         except BaseException as error:
             last = _Failed(error)
         put(last)
+        # The error knows this frame: kept here, it would never be given up, nor would what the failed frames hold.
+        del last
 
     def _put_all(source: Iterator[T]) -> None:
         try:
@@ -60,7 +62,12 @@ def prefetch(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     try:
         while (item := waiting.get()) is not _END:
             if isinstance(item, _Failed):
-                raise item.error
+                error = item.error
+                del item
+                try:
+                    raise error
+                finally:
+                    del error  # it knows this frame too
             yield item  # type: ignore[misc]
     finally:
         stop.set()

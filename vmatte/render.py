@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -30,9 +32,9 @@ from vmatte.job import (
     make_runtime,
 )
 from vmatte.models.catalogue import build_model
-from vmatte.models.choice import choose
-from vmatte.models.contract import MattingModel
-from vmatte.models.placement import frames_at_once
+from vmatte.models.choice import Choice, choose
+from vmatte.models.contract import MattingModel, ModelSpec
+from vmatte.models.placement import frames_at_once, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
 from vmatte.pipeline import layers, mattes
 from vmatte.plates import check_plate
@@ -127,16 +129,16 @@ def render_job(
     choice = choose(job.model, job.weights, runtime)
     logger.info("%s", choice)
     job = job.model_copy(update={"model": choice.spec.name, "weights": choice.own})
-    model = build_model(choice.spec, choice.own, choice.placement, on_weights)
-    batch = _frames_at_once(runtime, model, clip)
+    model, batch = _ready(choice, runtime, clip, on_weights)
     if clip.delivery.color.transfer in HDR_TRANSFERS:
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", job.clip)
     stopwatch = Stopwatch()
-    with work_folder(job.output) as folder, _one_thread_for_torch():
+    with work_folder(job.output) as folder, _threads_for(model):
         segments: list[EncodedSegment] = []
         for segment in _plan(clip, model, runtime):
-            task = Task(job, batch, clip, segment, folder)
-            segments.append(render_segment(task, model, stopwatch, on_frames))
+            # Where memory ended once, the segments that follow need not find that out again.
+            encoded, batch = render_segment(Task(job, batch, clip, segment, folder), model, stopwatch, on_frames)
+            segments.append(encoded)
         written = [number for segment in segments for number in segment.written]
         if not written:
             raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
@@ -157,11 +159,14 @@ def render_job(
     )
 
 
-def _frames_at_once(runtime: Runtime, model: MattingModel, clip: ClipInfo) -> int:
-    batch = frames_at_once(runtime, model, (clip.height, clip.width))
+def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progress | None) -> tuple[MattingModel, int]:
+    """The network, and how many of the clip's frames go through it at once."""
+    with _clear_errors(clip, choice.spec, choice.placement.device):
+        model = build_model(choice.spec, choice.own, choice.placement, on_weights)
+        batch = frames_at_once(runtime, model, (clip.height, clip.width))
     if runtime.batch == "auto" and batch > 1:
         logger.info("%d frames at once: what the memory of %s holds", batch, model.device)
-    return batch
+    return model, batch
 
 
 def _plan(clip: ClipInfo, model: MattingModel, runtime: Runtime) -> list[Segment]:
@@ -175,21 +180,36 @@ def _plan(clip: ClipInfo, model: MattingModel, runtime: Runtime) -> list[Segment
 
 def render_segment(
     task: Task, model: MattingModel, stopwatch: Stopwatch, on_frames: OnFrames | None = None
-) -> EncodedSegment:
-    """Render one segment into the task's folder. Where a GPU's memory ends, it is begun again with half the batch."""
+) -> tuple[EncodedSegment, int]:
+    """Render one segment into the task's folder; it comes with the batch that it was rendered with in the end.
+
+    Where memory ends, it is begun again with half the batch. Raises ModelError where one frame is too much.
+    """
+    frames = task.segment.frames
+    where = f" on frames {frames.start}–{frames.stop - 1}, even one at a time"
+    with _clear_errors(task.clip, model.spec, model.device, where):
+        while (encoded := _rendered_if_it_fits(task, model, stopwatch, on_frames)) is None:
+            # Only out here, where the error no longer holds the batch's tensors, can their memory be given back.
+            if "torch._dynamo" in sys.modules:  # something may be compiled, whose graphs keep memory
+                torch.compiler.reset()
+            gc.collect()
+            torch.cuda.empty_cache()
+            fewer = task.batch // 2
+            logger.warning("%s ran out of memory with %d frames at once; now %d", model.device, task.batch, fewer)
+            task = replace(task, batch=fewer)
+    return encoded, task.batch
+
+
+def _rendered_if_it_fits(
+    task: Task, model: MattingModel, stopwatch: Stopwatch, on_frames: OnFrames | None
+) -> EncodedSegment | None:
+    """None where memory ends, and a smaller batch could be tried."""
     try:
         return _render_segment(task, model, stopwatch, on_frames)
-    except torch.OutOfMemoryError as error:
-        job, frames, batch = task.job, task.segment.frames, task.batch // 2
-        if batch == 0:
-            raise ModelError(
-                f"{job.clip}: {model.device} has too little free memory for {job.model} on frames "
-                f"{frames.start}–{frames.stop - 1}, even one at a time; close what else uses it, or choose a smaller "
-                "model, fp16 or the CPU"
-            ) from error
-        torch.cuda.empty_cache()
-        logger.warning("%s ran out of memory with %d frames at once; now %d", model.device, task.batch, batch)
-    return render_segment(replace(task, batch=batch), model, stopwatch, on_frames)
+    except RuntimeError as error:
+        if task.batch == 1 or not is_out_of_memory(error):
+            raise
+    return None
 
 
 def _render_segment(
@@ -224,10 +244,34 @@ def _check(job: RenderJob, runtime: Runtime) -> ClipInfo:
 
 
 @contextmanager
-def _one_thread_for_torch() -> Iterator[None]:
-    """Decoder, network and encoder share the cores already; splitting single frames' maths costs more than it gives."""
+def _clear_errors(clip: ClipInfo, spec: ModelSpec, device: torch.device, where: str = "") -> Iterator[None]:
+    """What the device lacks, memory or an operator, becomes a ModelError that says so."""
+    try:
+        yield
+    except (NotImplementedError, TypeError) as error:
+        if device.type != "mps":
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{clip.path}: {spec.name} cannot run on mps: {reason}; use --device cpu") from error
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        instead = "a smaller model" if device.type == "cpu" else "a smaller model, fp16 or the CPU"
+        raise ModelError(
+            f"{clip.path}: {device} has too little free memory for {spec.name}{where}; close what else uses it, or "
+            f"choose {instead}"
+        ) from error
+
+
+@contextmanager
+def _threads_for(model: MattingModel) -> Iterator[None]:
+    """One thread for torch, unless it computes the network on the CPU.
+
+    Decoder, network and encoder share the cores already; splitting single frames' maths costs more than it gives.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if not (is_torch_network(model.spec) and model.device.type == "cpu"):
+        torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -279,14 +323,16 @@ def matte(
     )
     choice = choose(model or DEFAULT_MODEL, None if weights is None else Path(weights).expanduser(), runtime)
     logger.info("%s", choice)
-    network = build_model(choice.spec, choice.own, choice.placement, on_weights)
-    batch = _frames_at_once(runtime, network, source)
-
+    network, at_once = _ready(choice, runtime, source, on_weights)
     every = range(source.frames)
     whole = Segment(0, frames=every, read=every)
+    where = f" with a batch of {at_once}, a smaller one takes less" if at_once > 1 else ""
 
     def stream() -> Iterator[Matte]:
-        with closing(mattes(source, whole, network, batch, Stopwatch())) as batches:
+        with (
+            _clear_errors(source, network.spec, network.device, where),
+            closing(mattes(source, whole, network, at_once, Stopwatch())) as batches,
+        ):
             for matted in batches:
                 rgb = ycbcr_to_rgb(matted.frames.luma, matted.frames.chroma, matted.frames.coding)
                 for t, number in enumerate(matted.frames.index):

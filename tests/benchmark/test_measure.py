@@ -1,5 +1,6 @@
 """What the bench says of networks whose cost and error are known."""
 
+import os
 import subprocess
 import sys
 import time
@@ -24,9 +25,8 @@ from vmatte.benchmark.measure import (
     pictures,
 )
 from vmatte.benchmark.memory import peak_mib, resident_mib
-from vmatte.benchmark.plain_loop import PlainLoop
+from vmatte.benchmark.plain_loop import PlainBiRefNetLoop
 from vmatte.benchmark.work import counted_gflop, gflop_of
-from vmatte.errors import ModelError
 from vmatte.models.birefnet.load import load
 from vmatte.models.catalogue import MODELS
 from vmatte.models.contract import Prediction, State
@@ -87,9 +87,10 @@ def test_a_case_without_enough_memory_is_a_line_and_the_next_one_runs(batch: int
     assert isinstance(meter.measure(NetworkCase((32, 32), 1, "fp32")), Cost)
 
 
-def test_other_errors_of_a_network_are_not_taken_for_want_of_memory(meter: Meter) -> None:
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        meter.measure(NetworkCase((32, 32), 32, "fp32"))
+def test_any_other_error_of_a_network_is_told_in_its_line_and_the_next_one_runs(meter: Meter) -> None:
+    told = Failure("RuntimeError: mat1 and mat2 shapes cannot be multiplied")
+    assert meter.measure(NetworkCase((32, 32), 32, "fp32")) == told
+    assert isinstance(meter.measure(NetworkCase((32, 32), 1, "fp32")), Cost)
 
 
 def test_the_difference_is_told_in_steps_of_8_bits() -> None:
@@ -132,7 +133,7 @@ def test_a_network_is_measured_with_its_work_its_memory_and_the_matrix_product()
 
 def test_the_plain_loop_computes_what_the_network_does() -> None:
     torch.manual_seed(0)  # as `load` does for its random weights
-    loop = PlainLoop(LITE, (64, 64), CPU)
+    loop = PlainBiRefNetLoop(LITE, (64, 64), CPU)
     frame = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     rgb = torch.from_numpy(frame).permute(2, 0, 1)[None] / 255
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (LITE.mean, LITE.std))
@@ -143,13 +144,13 @@ def test_the_plain_loop_computes_what_the_network_does() -> None:
 def test_the_plain_loop_is_measured_from_and_to_1080p(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    class Watched(PlainLoop):
+    class Watched(PlainBiRefNetLoop):
         def __call__(self, frame: np.ndarray) -> object:
             mask = super().__call__(frame)
             seen.append((frame.shape, mask.size))
             return mask
 
-    monkeypatch.setattr(measure, "PlainLoop", Watched)
+    monkeypatch.setattr(measure, "PlainBiRefNetLoop", Watched)
     cost = Meter(Subject(LITE, CPU, seconds=0, product_side=64)).measure(PlainLoopCase((32, 32)))
     assert isinstance(cost, Cost)
     assert set(seen) == {((1080, 1920, 3), (1920, 1080))}
@@ -187,8 +188,33 @@ def test_a_case_apart_has_a_peak_of_its_own_and_its_errors_arrive() -> None:
     assert isinstance(cost, Cost)
     assert cost.peak_mib is not None
     assert cost.peak_mib < len(block) >> 20
-    with pytest.raises(ModelError, match="safetensors"):
-        measure_apart(Subject(LITE, CPU, weights=Path(__file__), seconds=0), NetworkCase((32, 32), 1, "fp32"))
+    failure = measure_apart(Subject(LITE, CPU, weights=Path(__file__), seconds=0), NetworkCase((32, 32), 1, "fp32"))
+    assert isinstance(failure, Failure)
+    assert failure.reason.startswith(f"{__file__} cannot be read as a safetensors file")
+
+
+@pytest.mark.parametrize(
+    ("last_words", "told"),
+    [
+        ("os._exit(7)", "its process ended with exit code 7"),
+        ("os.kill(os.getpid(), 11)", "its process ended with exit code -11, by SIGSEGV"),
+        ("os.kill(os.getpid(), 9)", "killed, most likely for want of memory"),
+    ],
+)
+def test_a_case_whose_process_dies_is_told_with_how_it_ended(
+    last_words: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import os, sys\nif '-m' in sys.orig_argv: {last_words}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    outcome = measure_apart(Subject(LUMA_KEY, CPU, seconds=0), NetworkCase((32, 32), 1, "fp32"))
+    assert outcome == Failure(told)
+
+
+def test_a_case_apart_may_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('a library greets')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    outcome = measure_apart(Subject(LUMA_KEY, CPU, seconds=0), NetworkCase((32, 32), 1, "fp32"))
+    assert isinstance(outcome, Cost)
 
 
 def test_a_network_is_measured_beside_nothing_but_torch_and_numpy() -> None:

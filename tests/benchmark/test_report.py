@@ -1,5 +1,6 @@
 """The bench's table and JSON."""
 
+import dataclasses
 import json
 
 import torch
@@ -71,6 +72,21 @@ def test_json_holds_the_facts_and_what_follows_from_them() -> None:
     assert fp16["difference"] == {"most": 1.25, "quantile_999": 0.5}
     assert fp16["size"] == [1024, 2048]
     assert failed["failure"] == "out of memory"
+
+
+def test_a_long_reason_is_cut_in_the_table_and_whole_in_json() -> None:
+    reason = "RuntimeError: a | b " + 40 * "long "
+    report = Report("n", "w", "d", "2", None, (Line(NetworkCase(SIZE, 1, "fp32"), Failure(reason)),))
+    cell = rows(report.as_markdown())[2][3]
+    assert cell == "RuntimeError: a / b " + 11 * "long " + "long…"
+    assert json.loads(report.as_json())["lines"][0]["failure"] == reason
+
+
+def test_a_bench_has_failed_when_no_network_case_was_measured() -> None:
+    failure = Failure("out of memory")
+    plain = Line(PlainLoopCase(SIZE), cost(100))
+    assert REPORT.failed is None
+    assert dataclasses.replace(REPORT, lines=(plain, Line(NetworkCase(SIZE, 1, "fp32"), failure))).failed == failure
 
 
 def test_a_cpu_has_a_name() -> None:

@@ -1,6 +1,7 @@
 """`vmatte bench`, from its words to its files."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def test_without_a_size_it_is_the_network_s_own_for_1080p(measured: list[tuple[S
         ({"batches": ""}, "batch cannot be ''"),
         ({"precisions": "fp8"}, "precision cannot be 'fp8'"),
         ({"precisions": "fp16"}, "slower than fp32 on a CPU"),
+        ({"precisions": "bf16"}, "bf16 is refused where fp16 is, and here fp16 is slower than fp32 on a CPU"),
+        ({"model": "modnet", "precisions": "bf16"}, "bf16 is refused where fp16 is, and here modnet computes in fp32"),
         ({"precisions": "tf32"}, "tf32 is a precision of CUDA"),
         ({"device": "tpu"}, "no device is called 'tpu'"),
         ({"weights": "missing.safetensors"}, "does not exist"),
@@ -95,3 +98,34 @@ def test_a_folder_that_is_not_there_is_told_at_once(vmatte_command: Command, tmp
     ended = vmatte_command("bench", "--model", "luma-key", "--json", tmp_path / "missing" / "numbers.json")
     assert ended.code == 2
     assert ended.err == f"vmatte: the folder {tmp_path / 'missing'} for numbers.json does not exist\n"
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(
+    vmatte_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: list[tuple[Subject, Case]]
+) -> None:
+    ended = vmatte_command("bench", "--model", "luma-key", "--device", "cpu", "--markdown", tmp_path)
+    assert (ended.code, ended.err) == (2, f"vmatte: {tmp_path} is a folder; give the name of a file\n")
+    numbers = tmp_path / "numbers.json"
+
+    def access(path: Path, mode: int) -> bool:  # root, who may run this test, may write anywhere
+        return mode != os.W_OK or path not in (tmp_path, numbers)
+
+    monkeypatch.setattr(os, "access", access)
+    for _ in range(2):
+        ended = vmatte_command("bench", "--model", "luma-key", "--device", "cpu", "--json", numbers)
+        assert (ended.code, ended.err) == (2, f"vmatte: {numbers} cannot be written: permission denied\n")
+        numbers.write_text("of an earlier bench")
+    assert not measured
+
+
+def test_a_network_of_which_no_case_can_be_measured_is_an_error_after_its_table(
+    vmatte_command: Command, tmp_path: Path
+) -> None:
+    weights, table = tmp_path / "model.safetensors", tmp_path / "table.md"
+    weights.write_bytes(b"no tensors at all")
+    options = ["--device", "cpu", "--size", "32", "--seconds", "0", "--weights", weights, "--markdown", table]
+    ended = vmatte_command("bench", "--model", "birefnet-lite", *options)
+    assert ended.code == 2
+    told = f"{weights} cannot be read as a safetensors file"
+    assert ended.err.splitlines()[-1].startswith(f"vmatte: birefnet-lite: nothing could be measured: {told}")
+    assert str(weights)[:40] in table.read_text()

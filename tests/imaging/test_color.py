@@ -38,6 +38,18 @@ def test_rgb_becomes_the_codes_of_the_standard_and_comes_back(
     torch.testing.assert_close(ycbcr_to_rgb(luma, chroma, Coding(color, bits)), rgb, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("bits", "dtype"), [(8, torch.uint8), (10, torch.uint16), (16, torch.uint16)])
+@pytest.mark.parametrize("chroma_size", [(6, 8), (3, 4), (6, 4)], ids=["444", "420", "422"])
+def test_codes_of_any_type_are_the_numbers_that_they_are(
+    chroma_size: tuple[int, int], bits: int, dtype: torch.dtype
+) -> None:
+    random = np.random.default_rng(5)
+    luma, chroma = (random.integers(0, 2**bits, (2, *shape)).astype("f4") for shape in ((1, 6, 8), (2, *chroma_size)))
+    planes = [torch.from_numpy(codes) for codes in (luma, chroma)]
+    as_codes = [plane.to(torch.int32).to(dtype) for plane in planes]
+    assert torch.equal(ycbcr_to_rgb(*as_codes, Coding(BT709, bits)), ycbcr_to_rgb(*planes, Coding(BT709, bits)))
+
+
 def test_planes_of_an_rgb_clip_are_green_blue_red() -> None:
     coding = Coding(ColorTags(RGB_MATRIX, 1, 1, full_range=True), 8)
     rgb = ycbcr_to_rgb(torch.full((1, 1, 1, 1), 51.0), torch.tensor([102.0, 204.0]).view(1, 2, 1, 1), coding)

@@ -76,6 +76,11 @@ def test_a_misspelt_name_is_answered_with_the_nearest(written: str, meant: str) 
         load_model(written)
 
 
+def test_auto_is_for_renders_and_the_error_says_what_to_give() -> None:
+    with pytest.raises(ModelError, match=r"auto is no model: a render chooses one .* give a name: rmbg-2\.0, "):
+        load_model("auto")
+
+
 def test_a_name_like_no_other_is_answered_with_the_list() -> None:
     with pytest.raises(ModelError, match=f"'zzz'; Known: {', '.join(MODELS | ONNX_STYLES)}"):
         load_model("zzz")

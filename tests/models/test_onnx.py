@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from small_onnx import FLOAT16, node, tensor, write_mean_of_channels, write_onnx
@@ -13,6 +14,8 @@ from vmatte.clip import BT709, Coding
 from vmatte.errors import ModelError
 from vmatte.frames import FrameBatch
 from vmatte.models.catalogue import MODELS, load_model
+from vmatte.models.onnx import open_network
+from vmatte.models.placement import Placement
 from vmatte.stages.matte import matte, network_input
 from vmatte.stopwatch import Stopwatch
 
@@ -122,6 +125,18 @@ def test_a_file_that_is_no_network_is_named(tmp_path: Path) -> None:
     own.write_bytes(b"no network")
     with pytest.raises(ModelError, match=r"own\.onnx cannot be loaded as the network onnx:modnet"):
         load_model("onnx:modnet", own)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime has CUDA"
+)
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_network_for_cuda_does_not_drop_to_the_cpu(tmp_path: Path) -> None:
+    own = write_mean_of_channels(tmp_path / "own.onnx")
+    on_cuda = Placement(torch.device("cuda", 1), torch.float32, compile=False)
+    with pytest.raises(ModelError, match=r"onnx:u2net cannot run on cuda:1: .* CUDA libraries; .*use --device cpu"):
+        open_network(own, "onnx:u2net", on_cuda)
+    assert open_network(own, "onnx:u2net", Placement(torch.device("cpu"), torch.float32, compile=False))
 
 
 @pytest.mark.weights

@@ -10,7 +10,15 @@ import torch
 from vmatte.errors import JobError
 from vmatte.job import Runtime
 from vmatte.models.catalogue import MODELS
-from vmatte.models.placement import CUDA_PRECISION, Placement, find_device, frames_at_once, place
+from vmatte.models.placement import (
+    CUDA_PRECISION,
+    Placement,
+    find_device,
+    frames_at_once,
+    is_out_of_memory,
+    is_torch_network,
+    place,
+)
 
 BIREFNET, MODNET, LUMA_KEY = MODELS["birefnet"], MODELS["modnet"], MODELS["luma-key"]
 CPU, MPS = torch.device("cpu"), torch.device("mps")
@@ -172,6 +180,36 @@ def test_what_only_pytorch_networks_can_is_refused_for_others(spec: object, mach
     assert place("auto", "fp32", False, spec)[0].precision == torch.float32  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("row", MODELS)
+def test_torch_computes_the_networks_that_a_precision_can_be_named_for(row: str) -> None:
+    in_torch = row.startswith(("birefnet", "rmbg", "deeplab"))
+    assert is_torch_network(MODELS[row]) == in_torch
+
+
+# Memory
+
+
+def test_the_cpus_own_lack_of_memory_is_known() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "known"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 5.05 GB, max allowed: 5.10 GB)"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("shape"), False),
+    ],
+)
+def test_lack_of_memory_is_told_from_other_errors(error: Exception, known: bool) -> None:
+    assert is_out_of_memory(error) == known
+
+
 # Words and numbers
 
 
@@ -198,9 +236,20 @@ def test_a_number_of_frames_is_taken_and_auto_is_one_on_a_cpu() -> None:
     assert frames_at_once(Runtime(batch=6), Costly(torch.device("cuda", 1)), (720, 1280)) == 6
 
 
-@pytest.mark.parametrize(("free_gib", "frames"), [(1, 1), (8, 2), (20, 8), (70, 8)])
+# The network takes 1.5 GiB a frame. Beside it a frame's own pixels take 92 bytes each: 0.08 GiB in 720p, 0.71 in 2160p.
+@pytest.mark.parametrize(
+    ("free_gib", "frame_size", "frames"),
+    [
+        (1, (720, 1280), 1),
+        (7, (720, 1280), 2),  # 0.6 · 7 / 1.58 = 2.7
+        (7, (2160, 3840), 1),  # 0.6 · 7 / 2.21 = 1.9
+        (20, (720, 1280), 4),  # 7.6
+        (22, (720, 1280), 8),  # 8.4
+        (70, (2160, 3840), 8),
+    ],
+)
 def test_auto_on_cuda_is_what_the_memory_holds(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, free_gib: int, frames: int
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, free_gib: int, frame_size: tuple[int, int], frames: int
 ) -> None:
     machine.has_cuda(1)
     seen: list[tuple[int, ...]] = []
@@ -212,8 +261,8 @@ def test_auto_on_cuda_is_what_the_memory_holds(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free_gib * gib, 80 * gib))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: gib)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 2 * gib + gib // 2)  # 1.5 GiB a frame
-    assert frames_at_once(Runtime(), network, (720, 1280)) == frames
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 2 * gib + gib // 2)
+    assert frames_at_once(Runtime(), network, frame_size) == frames
     assert seen == [(1, 3, 1024, 1024)]
 
 

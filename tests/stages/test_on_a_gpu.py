@@ -8,6 +8,8 @@ import torch
 
 from vmatte.clip import Coding, ColorTags
 from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch
+from vmatte.imaging.blur import blur_around
+from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.models.catalogue import load_model
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.download import download
@@ -60,6 +62,45 @@ def test_layers_from_cuda_are_those_of_the_cpu(chain: str, color: ColorTags) -> 
             assert one.device.type == "cpu"
             # A code apart where the last bit of a float tips the rounding; of ten bits, four make one of eight.
             assert int((one.int() - other.int()).abs().max()) <= 1
+
+
+def blurred(matte: MatteBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    frames = matte.frames
+    return blur_around(frames.luma, matte.alpha, 7.5), blur_around(frames.chroma, matte.alpha, 7.5)
+
+
+@gpu
+@needs_cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("chain", ["compose", "cut_out"])
+@pytest.mark.parametrize("color", [BT709, BT601])
+def test_after_the_first_batch_nothing_waits_for_the_device(chain: str, color: ColorTags) -> None:
+    model = load_model("luma-key", device="cuda")
+    coding = Coding(BT709, 8 if color is BT709 else 10)
+    mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
+    layers = iter(download(compose(mattes, blurred) if chain == "compose" else cut_out(mattes, alpha_bits=10)))
+    next(layers)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        second = next(layers)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    second.wait()
+    assert second.index == range(2, 4)
+
+
+@gpu
+@needs_cuda
+@pytest.mark.parametrize("chroma_size", [(HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2 + 1)], ids=["444", "420"])
+def test_ten_bits_on_cuda_are_the_colours_of_the_cpu(chroma_size: tuple[int, int]) -> None:
+    random = np.random.default_rng(3)
+    planes = [
+        torch.from_numpy(random.integers(64, 941, (2, count, *size), dtype=np.uint16))
+        for count, size in ((1, (HEIGHT, WIDTH)), (2, chroma_size))
+    ]
+    coding = Coding(BT709, 10)
+    on_cuda = ycbcr_to_rgb(*(plane.cuda() for plane in planes), coding)
+    torch.testing.assert_close(on_cuda.cpu(), ycbcr_to_rgb(*planes, coding), atol=1e-5, rtol=0)
 
 
 @gpu

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import logging
 import pickle
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +21,13 @@ import torch
 from torch import Tensor
 
 from vmatte.benchmark.memory import peak_mib, resident_mib, start_peak
-from vmatte.benchmark.plain_loop import PlainLoop, frame_1080p
+from vmatte.benchmark.plain_loop import PlainBiRefNetLoop, frame_1080p
 from vmatte.benchmark.work import gflop_of
+from vmatte.errors import VmatteError
 from vmatte.models.contract import ONNX, MattingModel, ModelSpec
-from vmatte.models.placement import Placement
+from vmatte.models.placement import Placement, is_out_of_memory
+
+logger = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]
 """`fp32` is that and nothing less; `tf32` lets CUDA round the factors of its matrix products to 10 bits."""
@@ -130,6 +136,14 @@ class Failure:
     """Why a case could not be measured."""
 
     reason: str
+    """One line."""
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        if is_out_of_memory(error):
+            return cls("out of memory")
+        told = str(error) if isinstance(error, VmatteError) else f"{type(error).__name__}: {error}"
+        return cls(told.splitlines()[0])
 
 
 def build(subject: Subject, placement: Placement) -> MattingModel:
@@ -145,17 +159,27 @@ def build(subject: Subject, placement: Placement) -> MattingModel:
 
 
 def measure_apart(subject: Subject, case: Case) -> Cost | Failure:
-    """`Meter.measure` in a fresh process. Raises the VmatteError that ended it."""
-    command = [sys.executable, "-m", "vmatte.benchmark"]
-    ended = subprocess.run(command, input=pickle.dumps((subject, case)), stdout=subprocess.PIPE)
-    if ended.returncode == -9:
-        return Failure("killed, most likely for want of memory")
-    ended.check_returncode()
-    outcome = pickle.loads(ended.stdout)
-    if isinstance(outcome, Exception):
-        raise outcome
+    """`Meter.measure` in a fresh process."""
+    with tempfile.TemporaryDirectory(prefix="vmatte-bench-") as folder:
+        # Not through stdout, on which any library may print.
+        answer = Path(folder) / "outcome.pickle"
+        command = [sys.executable, "-m", "vmatte.benchmark", str(answer)]
+        ended = subprocess.run(command, input=pickle.dumps((subject, case)), stdout=subprocess.DEVNULL)
+        if ended.returncode != 0:
+            return Failure(_end(ended.returncode))
+        outcome = pickle.loads(answer.read_bytes())
     assert isinstance(outcome, (Cost, Failure))
     return outcome
+
+
+def _end(code: int) -> str:
+    """What became of a process that left no answer."""
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    if code == -9:
+        return "killed, most likely for want of memory"
+    names = {int(number): number.name for number in signal.Signals}
+    return f"its process ended with exit code {code}, by {names.get(-code, 'a signal')}"
 
 
 class Meter:
@@ -172,9 +196,8 @@ class Meter:
             torch.set_num_threads(subject.threads)
 
     def measure(self, case: Case) -> Cost | Failure:
-        """What a case costs; a Failure where its memory does not suffice."""
-        cost = self._or_out_of_memory(lambda: self._measure(case))
-        return Failure("out of memory") if cost is None else cost
+        """What a case costs; a Failure where it cannot be run, whatever the reason: the next one may."""
+        return self._attempt(lambda: self._measure(case))
 
     def _measure(self, case: Case) -> Cost:
         subject = self.subject
@@ -214,15 +237,16 @@ class Meter:
         self._forget()
         device = self.subject.device
         before = resident_mib(device)
-        loop = PlainLoop(self.subject.spec, case.size, device)
+        loop = PlainBiRefNetLoop(self.subject.spec, case.size, device)
         self._network_mib = _more(resident_mib(device), before)
         frame = frame_1080p()
         return lambda: loop(frame)
 
     def _fp32_alpha(self, size: tuple[int, int]) -> Tensor | None:
-        """The first frame's matte in fp32, on the CPU; None where memory does not suffice for it."""
+        """The first frame's matte in fp32, on the CPU; None where there is none, as where memory does not suffice."""
         if size not in self._fp32_alphas:
-            self._fp32_alphas[size] = self._or_out_of_memory(lambda: self._alpha(NetworkCase(size, 1, "fp32")))
+            alpha = self._attempt(lambda: self._alpha(NetworkCase(size, 1, "fp32")))
+            self._fp32_alphas[size] = None if isinstance(alpha, Failure) else alpha
         return self._fp32_alphas[size]
 
     def _alpha(self, case: NetworkCase) -> Tensor:
@@ -231,15 +255,15 @@ class Meter:
             frames = pictures(self.subject.spec, case.size, 1).to(model.device)
             return model.predict(frames).alpha[0].float().cpu()
 
-    def _or_out_of_memory(self, run: Callable[[], T]) -> T | None:
+    def _attempt(self, run: Callable[[], T]) -> T | Failure:
         try:
             return run()
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
+        except Exception as error:
+            logger.debug("a case failed", exc_info=True)
+            failure = Failure.of(error)
         # Only out here, where the error no longer holds the run's tensors, can their memory be given back.
         self._forget()
-        return None
+        return failure
 
     def loaded(self, case: NetworkCase) -> MattingModel:
         """The network, placed; it is loaded anew where the last one will not do."""
@@ -355,10 +379,3 @@ def difference(alpha: Tensor, truth: Tensor) -> Difference:
     steps = (alpha - truth).abs().flatten().mul_(255)
     place = max(1, -(-len(steps) * 999 // 1000))
     return Difference(most=float(steps.max()), quantile_999=float(steps.kthvalue(place).values))
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA's libraries, MPS and the CPU each have their own words for it."""
-    text = str(error)
-    words = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in text for word in words)

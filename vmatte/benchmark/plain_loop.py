@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class PlainLoop:
+class PlainBiRefNetLoop:
     """A frame (H, W, 3) uint8 to its matte (H, W)."""
 
     def __init__(self, spec: ModelSpec, size: tuple[int, int], device: torch.device) -> None:

@@ -13,6 +13,8 @@ import torch
 
 from vmatte.benchmark.measure import Case, Cost, Failure, NetworkCase, PlainLoopCase
 
+_MOST_IN_CELL = 80
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -37,6 +39,13 @@ class Report:
     threads: int | None
     """PyTorch's on a CPU; None on a GPU and for ONNX Runtime, which decides by itself."""
     lines: tuple[Line, ...]
+
+    @property
+    def failed(self) -> Failure | None:
+        """Why the network could not be measured at all; None where one of its cases was."""
+        outcomes = [line.outcome for line in self.lines if isinstance(line.case, NetworkCase)]
+        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+        return failures[0] if failures and len(failures) == len(outcomes) else None
 
     def speedup(self, line: Line) -> float | None:
         """How many times as fast as the plain loop at the same size; None where that was not measured."""
@@ -84,7 +93,7 @@ class Report:
     def _row(self, line: Line) -> list[str]:
         row, outcome = _case_cells(line.case), line.outcome
         if isinstance(outcome, Failure):
-            return [*row, outcome.reason] + [""] * len(_COLUMNS)
+            return [*row, short(outcome.reason)] + [""] * len(_COLUMNS)
         speedup = self.speedup(line)
         return [*row, *(cell(outcome) for _, cell in _COLUMNS), "" if speedup is None else f"{speedup:.2f}"]
 
@@ -94,6 +103,12 @@ def _case_cells(case: Case) -> list[str]:
     if isinstance(case, PlainLoopCase):
         return [size, "1", "plain loop"]
     return [size, str(case.batch), case.precision + (", compiled" if case.compile else "")]
+
+
+def short(text: str) -> str:
+    """As much of a line as fits a cell of a table."""
+    cell = text.replace("|", "/")
+    return cell if len(cell) <= _MOST_IN_CELL else f"{cell[: _MOST_IN_CELL - 1]}…"
 
 
 def device_name(device: torch.device) -> str:

@@ -88,13 +88,25 @@ def _cases(
     else:
         kinds = [_precision(word.strip(), find_device(words.device)[0]) for word in precisions.split(",")]
     for kind in kinds:
-        place(words.device, "fp32" if kind in ("fp32", "tf32") else "fp16", compile, spec)
+        _check_precision(kind, words.device, compile, spec)
     cases: list[Case] = []
     for size in sizes:
         if spec.patch_order is not None:
             cases.append(PlainLoopCase(size))
         cases += [NetworkCase(size, batch, kind, compile) for kind in kinds for batch in batches]
     return placement.device, cases
+
+
+def _check_precision(kind: Precision, device: str, compile: bool, spec: ModelSpec) -> None:
+    """JobError where a device or a network is not for this precision. A Runtime knows neither tf32 nor bf16, which
+    only a bench has: tf32 is a way to compute in fp32, and bf16 is refused wherever fp16 is."""
+    if kind != "bf16":
+        place(device, "fp16" if kind == "fp16" else "fp32", compile, spec)
+        return
+    try:
+        place(device, "fp16", compile, spec)
+    except JobError as error:
+        raise JobError(f"bf16 is refused where fp16 is, and here {error}") from error
 
 
 def _precision(word: str, device: torch.device) -> Precision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ def blur_around(planes: Tensor, alpha: Tensor, sigma: float) -> Tensor:
     height, width = alpha.shape[-2:]
     shrink = max(1.0, sigma / _LARGEST_SMALL_SIGMA)
     size = (max(1, round(height / shrink)), max(1, round(width / shrink)))
-    kernel = _gaussian(sigma / shrink)
+    kernel = _gaussian(sigma / shrink, planes.device)
     plane_size = (int(planes.shape[-2]), int(planes.shape[-1]))
     # Never zero: behind the subject's middle there is only the plain blur.
     weight = 1 + _FAINT - (alpha if plane_size == (height, width) else resize(alpha, plane_size))
@@ -34,16 +35,17 @@ def blur_around(planes: Tensor, alpha: Tensor, sigma: float) -> Tensor:
     return resize(blurred, plane_size)
 
 
-def _gaussian(sigma: float) -> Tensor:
+@lru_cache  # a copy to a GPU waits until it is idle
+def _gaussian(sigma: float, device: torch.device) -> Tensor:
     reach = math.ceil(3 * sigma)
     offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    return kernel / kernel.sum()
+    return (kernel / kernel.sum()).to(device)
 
 
 def _convolve(planes: Tensor, kernel: Tensor) -> Tensor:
     channels, reach = planes.shape[1], len(kernel) // 2
-    kernel = kernel.to(planes.device).expand(channels, 1, -1)
+    kernel = kernel.expand(channels, 1, -1)
     rows = F.pad(planes, (reach, reach, 0, 0), mode="replicate")
     planes = F.conv2d(rows, kernel[:, :, None, :], groups=channels)
     columns = F.pad(planes, (0, 0, reach, reach), mode="replicate")

@@ -7,6 +7,7 @@ between two rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from types import EllipsisType
 
 import torch
@@ -69,10 +70,32 @@ def _to_codes(coding: Coding) -> tuple[Tensor, Tensor]:
     return matrix.to(torch.float32), torch.tensor([[zero_y], [zero_c], [zero_c]], dtype=torch.float32)
 
 
+@lru_cache  # this one and the next two: a copy to a GPU waits until it is idle
+def _rgb_to_codes(coding: Coding, device: torch.device) -> tuple[Tensor, Tensor]:
+    matrix, offset = _to_codes(coding)
+    return matrix.to(device), offset.to(device)
+
+
+@lru_cache
+def _codes_to_rgb(coding: Coding, device: torch.device) -> tuple[Tensor, Tensor]:
+    matrix, offset = _to_codes(coding)
+    inverse = torch.linalg.inv(matrix.to(torch.float64))
+    shift = -(inverse @ offset.to(torch.float64))
+    return inverse.to(torch.float32).to(device), shift.to(torch.float32).to(device)
+
+
+@lru_cache
+def _codes_to_codes(source: Coding, target: Coding, device: torch.device) -> tuple[Tensor, Tensor]:
+    from_source, source_zero = _to_codes(source)
+    to_target, target_zero = _to_codes(target)
+    matrix = to_target.to(torch.float64) @ torch.linalg.inv(from_source.to(torch.float64))
+    offset = target_zero.to(torch.float64) - matrix @ source_zero.to(torch.float64)
+    return matrix.to(torch.float32).to(device), offset.to(torch.float32).to(device)
+
+
 def _affine(planes: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     """`matrix @ planes + offset` over the channels of (T, 3, H, W)."""
     flat = planes.to(torch.float32).flatten(2)
-    matrix, offset = matrix.to(flat.device), offset.to(flat.device)
     return torch.baddbmm(offset.expand(len(flat), 3, 1), matrix.expand(len(flat), 3, 3), flat).view(planes.shape)
 
 
@@ -80,16 +103,15 @@ def ycbcr_to_rgb(luma: Tensor, chroma: Tensor, coding: Coding) -> Tensor:
     """R'G'B' (T, 3, H, W) float32 in [0, 1] of codes: luma (T, 1, H, W), chroma (T, 2, h, w) full or half size."""
     if chroma.shape[-2:] != luma.shape[-2:]:
         chroma = upsample_chroma(chroma.to(torch.float32), luma.shape[-2:])
-    planes = torch.cat([luma.to(chroma.dtype), chroma], dim=1)
-    matrix, offset = _to_codes(coding)
-    inverse = torch.linalg.inv(matrix.to(torch.float64))
-    shift = -(inverse @ offset.to(torch.float64))
-    return _affine(planes, inverse.to(torch.float32), shift.to(torch.float32)).clamp_(0, 1)
+    # Converted on the way: quicker than cat(), which for uint16 is not there on every device.
+    planes = luma.new_empty((len(luma), 3, *luma.shape[-2:]), dtype=torch.float32)
+    planes[:, :1], planes[:, 1:] = luma, chroma
+    return _affine(planes, *_codes_to_rgb(coding, planes.device)).clamp_(0, 1)
 
 
 def rgb_to_ycbcr(rgb: Tensor, coding: Coding, chroma_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Codes, unrounded float32, of R'G'B' (T, 3, H, W) in [0, 1]: luma (T, 1, H, W), chroma (T, 2, *chroma_size)."""
-    planes = _affine(rgb, *_to_codes(coding))
+    planes = _affine(rgb, *_rgb_to_codes(coding, rgb.device))
     return planes[:, :1], downsample_chroma(planes[:, 1:], chroma_size)
 
 
@@ -98,11 +120,7 @@ def recode(luma: Tensor, chroma: Tensor, source: Coding, target: Coding) -> tupl
 
     Luma is computed at its own size, chroma at its own: going through full-size RGB would soften chroma for nothing.
     """
-    from_source, source_zero = _to_codes(source)
-    to_target, target_zero = _to_codes(target)
-    matrix = to_target.to(torch.float64) @ torch.linalg.inv(from_source.to(torch.float64))
-    offset = (target_zero.to(torch.float64) - matrix @ source_zero.to(torch.float64)).to(torch.float32)
-    matrix = matrix.to(torch.float32)
+    matrix, offset = _codes_to_codes(source, target, luma.device)
     luma, chroma = luma.to(torch.float32), chroma.to(torch.float32)
     chroma_size = (int(chroma.shape[2]), int(chroma.shape[3]))
     fine = torch.cat([luma, upsample_chroma(chroma, luma.shape[-2:])], dim=1)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from vmatte.errors import ModelError
 from vmatte.job import make_runtime
 from vmatte.models.contract import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     ONNX,
     HuggingFace,
     InputSize,
@@ -26,11 +28,11 @@ from vmatte.models.weights import Progress, fetch, own_file
 if TYPE_CHECKING:
     from vmatte.models.placement import Placement
 
+AUTO = "auto"
+"""The word with which a render chooses the model itself."""
 RANDOM = "random"
 """The word for weights that were never trained."""
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 SQUARE_1024 = InputSize("square", 1024)
 MIT = Licence("MIT", commercial_use=True)
 
@@ -321,8 +323,8 @@ def load_model(
     `weights` is a file to run instead of the pinned one, or a folder that holds it: it is not verified, so a network
     trained further fits in. The word `random` is for benches and tests: a network that was never trained, always the
     same one. `device`, `precision` and `compile` are a Runtime's words.
-    Raises ModelError for an unknown name and for weights that are missing or cannot be fetched, JobError for a device
-    that is not there.
+    Raises ModelError for an unknown name, `auto` (which only a render can settle) among them, and for weights that are
+    missing or cannot be fetched, JobError for a device that is not there.
     """
     from vmatte.models.placement import place  # it brings torch, and `vmatte models` only lists the rows
 
@@ -401,6 +403,11 @@ def find_model(name: str) -> ModelSpec:
     known = MODELS | ONNX_STYLES
     if name in known:
         return known[name]
+    if name == AUTO:
+        raise ModelError(
+            f"{AUTO} is no model: a render chooses one by the device, the cache and the licence guard, and says which; "
+            f"here give a name: {', '.join(known)}"
+        )
     nearest = difflib.get_close_matches(name.lower(), known, n=1)
     hint = f"did you mean {nearest[0]}? " if nearest else ""
     raise ModelError(f"there is no model called {name!r}; {hint}Known: {', '.join(known)}")

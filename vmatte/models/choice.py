@@ -7,12 +7,11 @@ from pathlib import Path
 
 from vmatte.errors import JobError
 from vmatte.job import LicenceGuard, Runtime
-from vmatte.models.catalogue import MODELS, RANDOM, find_model, own_weights
+from vmatte.models.catalogue import AUTO, MODELS, RANDOM, find_model, own_weights
 from vmatte.models.contract import Licence, ModelSpec
 from vmatte.models.placement import Placement, find_device, place
 from vmatte.models.weights import in_cache, sha256_of
 
-AUTO = "auto"
 GPU_MODELS = ("rmbg-2.0", "birefnet-portrait")
 """What `auto` takes on a GPU: the first that the licence guard lets through and that is within reach."""
 CPU_MODELS = ("rvm", "modnet")

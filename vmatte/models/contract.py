@@ -11,6 +11,10 @@ if TYPE_CHECKING:  # `vmatte models` lists these rows without waiting three seco
 
     from vmatte.job import LicenceGuard
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of R'G'B' in [0, 1] over the pictures that most networks' first layers were trained on."""
+
 State = tuple["Tensor", ...]
 """What a recurrent network carries from one frame to the next; () at the beginning of a sequence."""
 
@@ -60,7 +64,8 @@ class HuggingFace:
 
 @dataclass(frozen=True, slots=True)
 class ModelScope:
-    """A file of a ModelScope repository."""
+    """A file of a ModelScope repository. `revision` may be a branch, such as `master`: the Weights' sha256 pins the
+    bytes."""
 
     repository: str
     file: str

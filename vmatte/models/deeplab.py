@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import MobileNetV2Config, MobileNetV2ForSemanticSegmentation
 
-from vmatte.models.birefnet.load import read
 from vmatte.models.contract import ModelSpec, Prediction, State
 from vmatte.models.placement import Placement
+from vmatte.models.tensors import read
 
 CLASSES = 21
 """Of PASCAL VOC, the background being the first."""

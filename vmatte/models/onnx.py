@@ -18,6 +18,8 @@ from vmatte.models.placement import Placement
 
 Floats = NDArray[np.float32]
 
+_CUDA = "CUDAExecutionProvider"
+
 
 class OnnxMatting:
     """A network with one image input and alpha, or its logits, as its first output."""
@@ -65,12 +67,22 @@ def open_network(path: Path, name: str, placement: Placement) -> onnxruntime.Inf
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     providers: list[Any] = ["CPUExecutionProvider"]
-    if placement.device.type == "cuda":
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": placement.device.index or 0}))
+    cuda = placement.device.type == "cuda"
+    if cuda:
+        providers.insert(0, (_CUDA, {"device_id": placement.device.index or 0}))
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # the runtime's own exceptions share no base class
         raise ModelError(f"{path} cannot be loaded as the network {name}: {error}") from error
+    if cuda:
+        # Left to itself the runtime goes on with the CPU, both here and where a run fails.
+        if session.get_providers()[0] != _CUDA:
+            raise ModelError(
+                f"{name} cannot run on {placement.device}: ONNX Runtime {onnxruntime.__version__} cannot load its CUDA "
+                "libraries; install the CUDA and cuDNN that it was built for, or use --device cpu"
+            )
+        session.disable_fallback()
+    return session
 
 
 def run_network(

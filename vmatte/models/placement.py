@@ -22,7 +22,13 @@ _NAMES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MOST_AT_ONCE = 8
 """Frames that `auto` puts through a network at once, at most: with more, a GPU that is busy already gains nothing."""
 _SHARE_OF_MEMORY = 0.6
-"""Of the memory that is free on a GPU, what a batch may take: the frames before and after the network need the rest."""
+"""Of the memory that is free on a GPU, what frames may take: the rest is for fragments, and for who else uses it."""
+# While a frame is worked on: R'G'B' (12) of planes at full size (12) and chroma brought up to it (8), or alpha and
+# foreground (16) and a composite's planes as floats (12); with what lies between two steps, 60. While it is copied: its
+# codes and its layer's, 10 bits in 4:2:0 (3 + 3), and alpha's (2). Four batches may be on their way at once: the queue
+# lets one be made while two wait and one is encoded.
+_BYTES_A_PIXEL = 60 + 4 * (3 + 3 + 2)
+"""What a frame takes at its own size, before and after the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ def place(device: str, precision: Precision, compile: bool, spec: ModelSpec) -> 
         if device != "auto":
             raise JobError(f"{spec.name} cannot run on {device}: {obstacle}; leave out the device, or give cpu")
         found, why = torch.device("cpu"), obstacle
-    if onnx or spec.architecture == "luma-key":
+    if not is_torch_network(spec):
         if precision not in ("auto", "fp32"):
             raise JobError(f"{spec.name} computes in fp32 only, not in {precision}")
         if compile:
@@ -63,6 +69,18 @@ def place(device: str, precision: Precision, compile: bool, spec: ModelSpec) -> 
     if precision != "auto":
         return Placement(found, _NAMES[precision], compile), why
     return Placement(found, CUDA_PRECISION if found.type == "cuda" else torch.float32, compile), why
+
+
+def is_torch_network(spec: ModelSpec) -> bool:
+    """Whether a row's network is computed by PyTorch, on PyTorch's threads."""
+    return spec.architecture not in ONNX and spec.architecture != "luma-key"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch's memory ended. CUDA's libraries, MPS and the CPU each have their own words for it."""
+    text = str(error)
+    words = ("out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "DefaultCPUAllocator")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in text for word in words)
 
 
 def find_device(word: str) -> tuple[torch.device, str]:
@@ -91,17 +109,18 @@ def frames_at_once(runtime: Runtime, model: MattingModel, frame_size: tuple[int,
         return runtime.batch
     if model.device.type != "cuda":
         return 1
-    return 4 if runtime.compile else _frames_that_fit(model, model.spec.input_size.of(*frame_size))
+    return 4 if runtime.compile else _frames_that_fit(model, frame_size)
 
 
-def _frames_that_fit(model: MattingModel, size: tuple[int, int]) -> int:
+def _frames_that_fit(model: MattingModel, frame_size: tuple[int, int]) -> int:
     """A power of two: kernels like it."""
+    height, width = frame_size
     free, _ = torch.cuda.mem_get_info(model.device)
     torch.cuda.reset_peak_memory_stats(model.device)
     before = torch.cuda.memory_allocated(model.device)
-    model.predict(torch.zeros(1, 3, *size, device=model.device))
-    taken = max(1, torch.cuda.max_memory_allocated(model.device) - before)
-    fitting = int(free * _SHARE_OF_MEMORY / taken)
+    model.predict(torch.zeros(1, 3, *model.spec.input_size.of(height, width), device=model.device))
+    by_network = torch.cuda.max_memory_allocated(model.device) - before
+    fitting = int(free * _SHARE_OF_MEMORY / (by_network + height * width * _BYTES_A_PIXEL))
     return max(1, min(MOST_AT_ONCE, 1 << (fitting.bit_length() - 1) if fitting else 1))
 
 

@@ -29,7 +29,9 @@ def _on_its_way(layer: LayerBatch, stream: torch.cuda.Stream) -> LayerBatch:
     with torch.cuda.stream(stream):
         luma, chroma = _copied(layer.luma, stream), _copied(layer.chroma, stream)
         alpha = None if layer.alpha is None else _copied(layer.alpha, stream)
-        ready = stream.record_event()
+        # Waiting for it must not burn the core that the encoder needs.
+        ready = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        ready.record(stream)
     return LayerBatch(layer.index, luma, chroma, alpha, ready)
 
 

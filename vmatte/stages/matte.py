@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -50,5 +51,10 @@ def network_input(frames: FrameBatch, model: MattingModel) -> Tensor:
             planes if size == frames.size else resize(planes, size) for planes in (frames.luma, frames.chroma)
         )
         rgb = ycbcr_to_rgb(luma, chroma, frames.coding)
-    mean, std = (torch.tensor(values, device=rgb.device).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
-    return rgb.sub_(mean).div_(std)
+    return rgb.sub_(_channels(spec.mean, rgb.device)).div_(_channels(spec.std, rgb.device))
+
+
+@lru_cache  # a copy to a GPU waits until it is idle
+def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """(1, 3, 1, 1)."""
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)

@@ -161,6 +161,7 @@ class Decoder(nn.Module):
             self.add_module(f"gdt_convs_pred_{k}", nn.Sequential(nn.Conv2d(16, 1, 1)))
             self.add_module(f"conv_ms_spvn_{k}", nn.Conv2d(channels, 1, 1))
         self.conv_out1 = nn.Sequential(nn.Conv2d(width + width // 4, 1, 1))
+        self.tail: nn.ModuleList | None = None
 
     def forward(self, image: Tensor, full: Sequence[Tensor], half: Sequence[Tensor], squeezed: Tensor) -> Tensor:
         """Logits (B, 1, H, W) of the image (B, 3, H, W), the four maps of both passes, and the squeezed last ones."""
@@ -185,29 +186,38 @@ class Decoder(nn.Module):
         return torch.cat([lateral, self._patches(k + 1, image)], dim=1)
 
     def _logits(self, inner: Tensor, image: Tensor) -> Tensor:
-        """conv_out1 of the last stage, scaled up, and of `ipt_blk1`: with no activation in between, each 1 × 1 share
-        of it folds into the 3 × 3 convolution before it, and one channel is scaled up instead of all."""
+        """conv_out1 of the last stage, scaled up, and of `ipt_blk1`."""
+        of_last, of_pixels = self._tail() if self.tail is None else self.tail
+        logits: Tensor = of_pixels(self.ipt_blk1.conv1(image))
+        return logits + resize(of_last(inner), size_of(image))
+
+    def _tail(self) -> nn.ModuleList:
+        """With no activation before it, each 1 × 1 share of conv_out1 folds into the 3 × 3 convolution before it, and
+        one channel is scaled up instead of all."""
         last, pixels, out = self.decoder_block1, self.ipt_blk1, self.conv_out1[0]
         assert isinstance(out, nn.Conv2d)
         assert out.bias is not None
         outputs = [last.conv_out.out_channels, pixels.conv_out.out_channels]
         for_last, for_pixels = torch.split(out.weight.flatten(1), outputs, dim=1)
         widen = last.conv_out if isinstance(last.bn_out, nn.Identity) else folded(last.conv_out, last.bn_out)[0]
-        logits = resize(_then(widen, for_last, inner), size_of(image))
-        return logits + _then(pixels.conv_out, for_pixels, pixels.conv1(image)) + out.bias.view(1, 1, 1, 1)
+        return nn.ModuleList([_then(widen, for_last, out.bias), _then(pixels.conv_out, for_pixels)])
 
     def fold(self) -> None:
         """Fold each norm into the convolution before it."""
         for k in (4, 3, 2):
             gate = getattr(self, f"gdt_convs_{k}")
             gate[0], gate[1] = folded(gate[0], gate[1])
+        self.tail = self._tail()
 
 
-def _then(conv: nn.Conv2d, weight: Tensor, features: Tensor) -> Tensor:
+def _then(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
     """`conv`, then a 1 × 1 convolution to one channel with a weight (1, channels), as one convolution."""
     assert conv.bias is not None
-    kernel = torch.einsum("io,ochw->ichw", weight, conv.weight)
-    return F.conv2d(features, kernel, weight @ conv.bias, padding=conv.padding)
+    both = nn.Conv2d(conv.in_channels, 1, 3, padding=1, device="meta")
+    kernel, offset = torch.einsum("io,ochw->ichw", weight, conv.weight), weight @ conv.bias
+    both.weight = nn.Parameter(kernel, requires_grad=False)
+    both.bias = nn.Parameter(offset if bias is None else offset + bias, requires_grad=False)
+    return both
 
 
 def folded(conv: nn.Module, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:

@@ -24,17 +24,31 @@ class DeformableConv(nn.Module):
         self.offset_conv = nn.Conv2d(channels, 2 * kernel**2, kernel, padding=kernel // 2)
         self.modulator_conv = nn.Conv2d(channels, kernel**2, kernel, padding=kernel // 2)
         self.regular_conv = nn.Conv2d(channels, filters, kernel, padding=kernel // 2, bias=False)
+        self.moves: nn.Conv2d | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, C, h, w) to (B, filters, h, w)."""
-        weight = torch.cat([self.offset_conv.weight, self.modulator_conv.weight])
-        assert self.offset_conv.bias is not None
-        assert self.modulator_conv.bias is not None
-        bias = torch.cat([self.offset_conv.bias, self.modulator_conv.bias])
-        moves = F.conv2d(features, weight, bias, padding=self.kernel // 2)
-        offsets, modulation = torch.split(moves, [2 * self.kernel**2, self.kernel**2], dim=1)
+        if self.moves is None:
+            offsets, modulation = self.offset_conv(features), self.modulator_conv(features)
+        else:
+            offsets, modulation = torch.split(self.moves(features), [2 * self.kernel**2, self.kernel**2], dim=1)
         conv = self.regular_conv
         return deform_conv2d(features, offsets, 2 * torch.sigmoid(modulation), conv.weight, conv.bias)
+
+    def fold(self) -> None:
+        """Make one convolution of the two that read offsets and modulation."""
+        parts = (self.offset_conv, self.modulator_conv)
+        taps, pad = self.kernel**2, self.kernel // 2
+        conv = nn.Conv2d(parts[0].in_channels, 3 * taps, self.kernel, padding=pad, device="meta")
+        conv.weight = nn.Parameter(torch.cat([part.weight for part in parts]), requires_grad=False)
+        conv.bias = nn.Parameter(torch.cat([_bias(part) for part in parts]), requires_grad=False)
+        self.moves = conv
+        del self.offset_conv, self.modulator_conv
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias
 
 
 def deform_conv2d(features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -42,7 +56,9 @@ def deform_conv2d(features: Tensor, offsets: Tensor, modulation: Tensor, weight:
 
     Offsets (B, 2k², h, w) move the taps, row by row, by (Δy, Δx) pixels; modulation (B, k², h, w) weighs them.
     """
-    if features.device.type == "cuda" and torchvision_deform_conv2d is not None:
+    # In half precision torchvision's kernel places its samples on eighths of a pixel, which alpha shows.
+    exact = features.dtype == torch.float32
+    if features.device.type == "cuda" and exact and torchvision_deform_conv2d is not None:
         padding = weight.shape[-1] // 2
         convolved: Tensor = torchvision_deform_conv2d(features, offsets, weight, bias, padding=padding, mask=modulation)
         return convolved

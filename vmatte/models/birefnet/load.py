@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vmatte.errors import ModelError
+from vmatte.models.birefnet.graph import Graphed, Network
 from vmatte.models.birefnet.network import SWIN_L, SWIN_T, Backbone, BiRefNet
 from vmatte.models.contract import ModelSpec, Prediction, State
-from vmatte.models.placement import Placement
+from vmatte.models.placement import Placement, is_out_of_memory
+from vmatte.models.tensors import read, shapes
 
 BACKBONES: dict[str, Backbone] = {"birefnet": SWIN_L, "birefnet-lite": SWIN_T}
 """By the architecture that a row of MODELS names."""
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 class BiRefNetMatting:
@@ -26,10 +25,12 @@ class BiRefNetMatting:
         self.spec = spec
         self.device = placement.device
         self._precision = placement.precision
-        network.to(self.device, self._precision)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs do not know it
-        # One shape all along, so that the whole network is one CUDA graph.
-        self._network = torch.compile(network, mode="reduce-overhead", dynamic=False) if placement.compile else network
+        self._network: Network = network.to(self.device, self._precision)
+        self._untried = placement.compile
+        if placement.compile:
+            self._network = torch.compile(network, dynamic=False)
+            if self.device.type == "cuda":
+                self._network = Graphed(self._network)
 
     def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
         """The matte of normalised R'G'B' (T, 3, h, w) float32; h and w are multiples of 32."""
@@ -38,6 +39,15 @@ class BiRefNetMatting:
         except NotImplementedError as error:  # an operator that MPS does not have yet
             reason = str(error).splitlines()[0]
             raise ModelError(f"{self.spec.name} cannot run on {self.device.type}: {reason} Use the CPU") from error
+        except Exception as error:  # the compiler's own errors share no public root
+            if not self._untried or is_out_of_memory(error):
+                raise
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ModelError(
+                f"{self.spec.name} cannot be compiled here: that takes a C compiler, and on CUDA Triton; install them, "
+                f"or leave out --compile ({reason})"
+            ) from error
+        self._untried = False
         return Prediction(torch.sigmoid(logits.float()), state=state)
 
 
@@ -54,6 +64,7 @@ def load(spec: ModelSpec, weights: Path | None, placement: Placement) -> BiRefNe
             torch.manual_seed(0)
             network = BiRefNet(backbone, order)
     else:
+        _check_backbone(weights, spec.architecture)
         with torch.device("meta"):
             network = BiRefNet(backbone, order)
         network.load_state_dict(read(weights, network.state_dict()), assign=True)
@@ -61,50 +72,9 @@ def load(spec: ModelSpec, weights: Path | None, placement: Placement) -> BiRefNe
     return BiRefNetMatting(spec, network, placement)
 
 
-def read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, in the precision of `expected`, whose names and shapes they must have."""
-    from safetensors import SafetensorError, safe_open  # random weights, for the bench, need nothing but torch
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            _check(path, found, {name: tuple(tensor.shape) for name, tensor in expected.items()})
-            # Files in float16 gain nothing and lose nothing by float32, in which norms are folded.
-            return {name: file.get_tensor(name).to(expected[name].dtype) for name in found}
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as a safetensors file: {error}") from error
-
-
-def _check(path: Path, found: Shapes, expected: Shapes) -> None:
-    if found == expected:
-        return
-    differences = [
-        _listed("missing", (name for name in expected if name not in found)),
-        _listed("unknown", (name for name in found if name not in expected)),
-        _listed(
-            "of another shape",
-            (
-                f"{name} {found[name]}, not {shape}"
-                for name, shape in expected.items()
-                if found.get(name, shape) != shape
-            ),
-        ),
-    ]
-    raise ModelError(
-        f"{path} does not hold this network{_other_kind(found, expected)}: {'; '.join(filter(None, differences))}"
-    )
-
-
-def _listed(what: str, names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - 3} more" if len(every) > 3 else ""
-    return f"{what}: {', '.join(every[:3])}{more}" if every else ""
-
-
-def _other_kind(found: Shapes, expected: Shapes) -> str:
-    """A hint where the file is of the family, with the other backbone."""
-    first = "bb.patch_embed.proj.bias"
-    if found.get(first) == expected.get(first):
-        return ""
-    kinds = [name for name, backbone in BACKBONES.items() if found.get(first) == (backbone.width,)]
-    return f" but {kinds[0]}" if kinds else ""
+def _check_backbone(weights: Path, architecture: str) -> None:
+    """That a file of the family is not one with another backbone, of which nearly every shape would be told."""
+    found = shapes(weights).get("bb.patch_embed.proj.bias")
+    for name, backbone in BACKBONES.items():
+        if name != architecture and found == (backbone.width,):
+            raise ModelError(f"{weights} does not hold this network but {name}")

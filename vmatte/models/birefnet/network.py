@@ -16,6 +16,7 @@ from vmatte.models.birefnet.decoder import (
     resize,
     size_of,
 )
+from vmatte.models.birefnet.deformable import DeformableConv
 from vmatte.models.birefnet.swin import SwinTransformer, WindowAttention
 from vmatte.models.contract import PatchOrder
 
@@ -63,8 +64,11 @@ class BiRefNet(nn.Module):
             if isinstance(module, WindowAttention):
                 module.keep_bias()
         for module in list(self.modules()):
-            if isinstance(module, (DeformableBranch, DeformablePyramid, DecoderBlock, Decoder)):
+            if isinstance(module, (DeformableConv, DeformableBranch, DeformablePyramid, DecoderBlock, Decoder)):
                 module.fold()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to torch's stubs
         for k in (4, 3, 2):
             delattr(self.decoder, f"gdt_convs_pred_{k}")
             delattr(self.decoder, f"conv_ms_spvn_{k}")

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SemanticSegmenterOutput
@@ -18,6 +17,7 @@ from vmatte.errors import ModelError
 from vmatte.models.birefnet.network import SWIN_L, SWIN_T, Backbone, BiRefNet, segment
 from vmatte.models.catalogue import MODELS
 from vmatte.models.contract import HuggingFace, PatchOrder, Weights
+from vmatte.models.tensors import shapes
 from vmatte.models.weights import sha256_of
 
 T = TypeVar("T")
@@ -125,14 +125,9 @@ def _chosen(word: str, value: str | None, choices: Mapping[str, T]) -> T:
 
 def _backbone_in(file: Path) -> str:
     """The word for the backbone whose width a weights file has."""
-    try:
-        with safe_open(file, framework="pt") as weights:
-            names = set(weights.keys())
-            width = weights.get_slice(_FIRST_WEIGHT).get_shape()[0] if _FIRST_WEIGHT in names else None
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file} cannot be read as a safetensors file: {error}") from error
+    shape = shapes(file).get(_FIRST_WEIGHT)
     for word, backbone in BACKBONES.items():
-        if backbone.width == width:
+        if shape and shape[0] == backbone.width:
             return word
     raise ModelError(f"{file} holds no BiRefNet with one of the backbones {', '.join(BACKBONES)}")
 
