@@ -56,6 +56,8 @@ STILL_PICTURE = 3.0
 """Luma, as the mean of 7×7 pixels so that noise counts little, stands still if it changes by no more 8-bit levels."""
 STILL_STEPS = 2
 """Between three frames."""
+WIDTH = 110
+"""Of the tables, in characters; a file or a pipe tells none."""
 COLUMNS = ("mad", "mse", "grad", "conn", "dtssd", "boundary_mad", "flicker", "cpu_s")
 
 
@@ -248,7 +250,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     try:
-        numbers = bench(options, Console())
+        numbers = bench(options, Console(width=WIDTH))
     except VmatteError as error:
         print(f"bench_quality: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

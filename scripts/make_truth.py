@@ -315,14 +315,14 @@ def place_frame(layer: Picture, size: tuple[int, int], height_part: float) -> Pi
 
 
 # Plate
-def plate_frames(path: Path, size: tuple[int, int], frames: int, motion: str) -> Iterator[Picture]:
-    """The plate behind each frame, (H, W, 3) R'G'B' in [0, 1]; a clip plays, and begins again at its end."""
+def plate_frames(path: Path, first: int, size: tuple[int, int], frames: int, motion: str) -> Iterator[Picture]:
+    """The plate behind each frame, (H, W, 3) in [0, 1]; a clip plays from frame `first` to its end, and again."""
     height, width = size
     travel = PAN * width * (frames - 1)
     wide = (
         size if motion == "still" else (height + 2 * math.ceil(SWAY_ROWS * height) + 2, width + math.ceil(travel) + 2)
     )
-    pictures = still_plate(path, wide) if is_still(path) else cycle_plate(path, wide)
+    pictures = still_plate(path, wide) if is_still(path) else looped_plate(path, first, wide)
     for number, picture in enumerate(islice(pictures, frames)):
         if motion == "still":
             yield picture
@@ -337,11 +337,13 @@ def still_plate(path: Path, size: tuple[int, int]) -> Iterable[Picture]:
     return cycle([read_still(path, size).transpose(1, 2, 0).astype(np.float32) / 255])
 
 
-def cycle_plate(path: Path, size: tuple[int, int]) -> Iterator[Picture]:
+def looped_plate(path: Path, first: int, size: tuple[int, int]) -> Iterator[Picture]:
     clip = probe(path)
+    if not 0 <= first < clip.frames:
+        raise SourceError(f"{path} has no frame {first}: it has {clip.frames}; give another --plate-start")
     part = covered_part((clip.height, clip.width), size)
     while True:
-        for frames in upload(decode(clip, range(clip.frames), batch=1), clip.delivery):
+        for frames in upload(decode(clip, range(first, clip.frames), batch=1), clip.delivery):
             rgb = ycbcr_to_rgb(frames.luma, frames.chroma, frames.coding)
             yield cover(rgb, size, part)[0].permute(1, 2, 0).numpy()
 
@@ -417,7 +419,7 @@ def make_truth(options: argparse.Namespace) -> int:
     motions, grain = default_rng(options.seed), default_rng([options.seed, 1])
     options.folder.mkdir(parents=True, exist_ok=True)
     layers = islice(subject_layers(options, size, motions), options.frames)
-    plates = plate_frames(options.plate, size, options.frames, shot.plate_motion)
+    plates = plate_frames(options.plate, options.plate_start, size, options.frames, shot.plate_motion)
     frames = write_truth(shoot(layers, plates, shot.noise, grain), options.folder, size, options.rate, shot.crf)
     if frames < options.frames:
         raise SourceError(f"{options.subject} has only {frames} frames from {options.start} on; ask for fewer --frames")
@@ -430,6 +432,7 @@ def make_truth(options: argparse.Namespace) -> int:
         "width": size[1],
         "height": size[0],
         "start": options.start,
+        "plate_start": options.plate_start,
         "subject_frame": options.subject_frame,
         "subject_motion": options.subject_motion,
         "subject_height": options.subject_height,
@@ -462,6 +465,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--rate", type=Fraction, default=Fraction(30))
     parser.add_argument("--start", type=int, default=0, help="the first frame of a moving subject that is used")
+    parser.add_argument("--plate-start", type=int, default=0, help="the same of a moving plate")
     parser.add_argument("--despill", action="store_true", help="green no stronger than red or blue (green screen)")
     parser.add_argument("--subject-frame", type=int, help="take this frame of a clip as a still")
     parser.add_argument("--subject-matte", help="a grey picture, or the name of a network")
