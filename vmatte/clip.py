@@ -39,6 +39,12 @@ class Coding:
     color: ColorTags
     bits: int
 
+    @property
+    def luma_ends(self) -> tuple[int, int]:
+        """The luma codes of black and white."""
+        unit = 1 << (self.bits - 8)
+        return (0, (1 << self.bits) - 1) if self.color.full_range else (16 * unit, 235 * unit)
+
 
 @dataclass(frozen=True, slots=True)
 class Orientation:

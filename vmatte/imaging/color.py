@@ -44,14 +44,14 @@ def luma_weights(color: ColorTags) -> tuple[float, float, float]:
 
 def black(coding: Coding) -> tuple[int, int]:
     """The codes of luma and chroma for black."""
-    return (0 if coding.color.full_range else 16 << (coding.bits - 8)), 1 << (coding.bits - 1)
+    return coding.luma_ends[0], 1 << (coding.bits - 1)
 
 
 def _spans(coding: Coding) -> tuple[float, float]:
     """Codes between black and white, and between the extremes of chroma."""
-    if coding.color.full_range:
-        return 2.0**coding.bits - 1, 2.0**coding.bits - 1
-    return 219.0 * 2 ** (coding.bits - 8), 224.0 * 2 ** (coding.bits - 8)
+    darkest, brightest = coding.luma_ends
+    chroma = 2.0**coding.bits - 1 if coding.color.full_range else 224.0 * 2 ** (coding.bits - 8)
+    return float(brightest - darkest), chroma
 
 
 def _to_codes(coding: Coding) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ _CONNECTIVITY_TOLERANCE = 0.15
 BAND_RADIUS = 0.01
 """Reach of the edge band beyond the edge itself, as a part of the picture's height."""
 _SOFT = (0.02, 0.98)
-"""Alpha strictly between these is part of an edge; five levels of 255 at either end are a codec's or a network's dust."""
+"""Alpha strictly between these is part of an edge; what is closer to 0 or 1 is a codec's or a network's dust."""
 
 
 def mad(predicted: Plane, truth: Plane, region: Region | None = None) -> float:
@@ -82,8 +82,9 @@ def edge_band(alpha: Plane) -> Region:
     soft = (alpha > _SOFT[0]) & (alpha < _SOFT[1])
     inside = (alpha >= 0.5).view(np.uint8)
     crossing = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    edge = cv2.bitwise_or(soft.view(np.uint8), crossing)
     side = 2 * band_radius(alpha.shape[0]) + 1
-    return _region(cv2.dilate(soft.view(np.uint8) | crossing, np.ones((side, side), np.uint8)))
+    return np.asarray(cv2.dilate(edge, np.ones((side, side), np.uint8)), np.uint8)
 
 
 def band_radius(height: int) -> int:
@@ -99,10 +100,6 @@ def mean(values: NDArray[Any], region: Region | None = None) -> float:
 def total(values: NDArray[Any], region: Region | None = None) -> float:
     """Sum over the picture, or over the region's pixels."""
     return mean(values, region) * (values.size if region is None else cv2.countNonZero(region))
-
-
-def _region(values: Any) -> Region:
-    return np.asarray(values, np.uint8)
 
 
 def _stretched(alpha: Plane) -> Plane:

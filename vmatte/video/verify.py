@@ -17,6 +17,7 @@ from PIL import Image
 from vmatte.clip import ClipInfo, Coding
 from vmatte.encodings import Encoding
 from vmatte.errors import EncodeError
+from vmatte.video.alpha import alpha_decoder
 from vmatte.video.write import picture_name
 
 _WEBM_TICK = Fraction(1, 1000)
@@ -104,12 +105,7 @@ def _verify_times(
 
 def _verify_picture(path: Path, stream: VideoStream, encoding: Encoding, coding: Coding, *, alpha: bool) -> None:
     """Decode the first frame with a decoder that shows alpha, and look at what it is."""
-    decoder: VideoCodecContext = stream.codec_context
-    if encoding.codec == "libvpx-vp9":  # FFmpeg's own decoder drops the alpha
-        created = av.CodecContext.create("libvpx-vp9", "r")
-        assert isinstance(created, VideoCodecContext)
-        decoder = created
-    frame = _first_frame(stream, decoder)
+    frame = _first_frame(stream, alpha_decoder(stream))
     if frame is None:
         raise EncodeError(f"{path}: its first frame cannot be decoded")
     if frame.format.name.startswith("yuva") != alpha:
