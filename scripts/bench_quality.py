@@ -8,7 +8,7 @@ gets the same mattes. Lower is better in every column; the second table gives ea
     mad, mse ×1000 · dtssd ×100 · grad, conn /1000      as vmatte.measure defines them, means over the frames
     boundary_mad                                         mad in the band round the truth's edge
     flicker       mean |change of alpha| from one frame to the next, in levels of 255, inside that band, where picture
-                  and truth have stood still for three frames; – where nothing stood still
+                  and truth have stood still for three frames; – where too little stood still
     cpu_s         CPU seconds of the method alone, a frame
 """
 
@@ -27,7 +27,6 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -36,13 +35,13 @@ from rich.table import Table
 
 from vmatte.errors import JobError, SourceError, VmatteError
 from vmatte.frames import FrameBatch, MatteBatch
-from vmatte.measure.metrics import edge_band
-from vmatte.measure.truth import measure_alpha
+from vmatte.measure import flicker, measure_alpha
 from vmatte.models.catalogue import load_model
 from vmatte.models.contract import MattingModel
 from vmatte.stages.matte import matte
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
+from vmatte.video.alpha import decode_alpha
 from vmatte.video.probe import probe
 from vmatte.video.read import decode
 
@@ -50,12 +49,6 @@ Plane = NDArray[np.float32]
 Method = Callable[[Iterable[MatteBatch]], Iterable[MatteBatch]]
 """The same frames, with other alphas."""
 
-STILL_TRUTH = 0.5 / 255
-"""Alpha that changes by no more stands still."""
-STILL_PICTURE = 3.0
-"""Luma, as the mean of 7×7 pixels so that noise counts little, stands still if it changes by no more 8-bit levels."""
-STILL_STEPS = 2
-"""Between three frames."""
 WIDTH = 110
 """Of the tables, in characters; a file or a pipe tells none."""
 COLUMNS = ("mad", "mse", "grad", "conn", "dtssd", "boundary_mad", "flicker", "cpu_s")
@@ -112,8 +105,8 @@ class Truth:
     mattes: list[MatteBatch]
     alphas: list[Plane]
     """The true ones, (H, W) in [0, 1]."""
-    still_edges: list[NDArray[np.bool_]]
-    """For each frame from the third on, the pixels of the edge band that stand still, (H, W)."""
+    lumas: list[Plane]
+    """The source's, (H, W), from 0 for black to 1 for white."""
 
 
 def read_truth(folder: Path, model: MattingModel, cache: Path | None) -> Truth:
@@ -121,20 +114,13 @@ def read_truth(folder: Path, model: MattingModel, cache: Path | None) -> Truth:
     source = folder / "source.mp4"
     clip = probe(source)
     frames = list(upload(decode(clip, range(clip.frames), batch=1), clip.delivery))
-    alphas = true_alphas(folder / "alpha.mkv")
+    alphas = list(decode_alpha(probe(folder / "alpha.mkv")))
+    black, white = clip.delivery.luma_ends
     if len(alphas) != len(frames) or alphas[0].shape != frames[0].size:
         sizes = f"{len(alphas)} mattes of {alphas[0].shape}, {len(frames)} frames of {frames[0].size}"
         raise SourceError(f"{folder}: its alpha.mkv does not fit its source.mp4 ({sizes}); make it again")
-    return Truth(network_mattes(source, frames, model, cache), alphas, still_edges(frames, alphas))
-
-
-def true_alphas(path: Path) -> list[Plane]:
-    """Every frame of a grey clip in full range, (H, W) in [0, 1]."""
-    clip = probe(path)
-    if not clip.coding.color.full_range:
-        raise SourceError(f"{path} is no matte in full range; make it with scripts/make_truth.py")
-    decoded = decode(clip, range(clip.frames), batch=1)
-    return [frames.luma[0, 0].astype(np.float32) / (2**clip.coding.bits - 1) for frames in decoded]
+    lumas = [(batch.luma[0, 0].numpy().astype(np.float32) - black) / (white - black) for batch in frames]
+    return Truth(network_mattes(source, frames, model, cache), alphas, lumas)
 
 
 def network_mattes(source: Path, frames: list[FrameBatch], model: MattingModel, cache: Path | None) -> list[MatteBatch]:
@@ -152,30 +138,6 @@ def network_mattes(source: Path, frames: list[FrameBatch], model: MattingModel, 
     return [MatteBatch(batch, alphas[n : n + 1]) for n, batch in enumerate(frames)]
 
 
-def still_edges(frames: list[FrameBatch], alphas: list[Plane]) -> list[NDArray[np.bool_]]:
-    """For each frame from the third on, where in its edge band picture and truth have stood still since the first of
-    the three."""
-    unit = 2.0 ** (frames[0].coding.bits - 8)
-    calm = [cv2.blur(batch.luma[0, 0].numpy().astype(np.float32), (7, 7)) / unit for batch in frames]
-    steps = [
-        (cv2.absdiff(calm[n], calm[n - 1]) <= STILL_PICTURE) & (cv2.absdiff(alphas[n], alphas[n - 1]) <= STILL_TRUTH)
-        for n in range(1, len(alphas))
-    ]
-    return [
-        np.logical_and.reduce([edge_band(alphas[n]) > 0, *steps[n - STILL_STEPS : n]])
-        for n in range(STILL_STEPS, len(alphas))
-    ]
-
-
-def flicker(alphas: list[Plane], still: list[NDArray[np.bool_]]) -> float | None:
-    """Mean |change of alpha| from the frame before, in levels of 255, over all pixels that stand still."""
-    pixels = sum(int(where.sum()) for where in still)
-    if not pixels:
-        return None
-    changes = zip(alphas[STILL_STEPS:], alphas[STILL_STEPS - 1 :], still, strict=False)
-    return 255 * sum(float(cv2.absdiff(alpha, before)[where].sum()) for alpha, before, where in changes) / pixels
-
-
 # Report
 Figures = dict[str, float | None]
 
@@ -186,9 +148,9 @@ def run_method(method: Method, truth: Truth) -> Figures:
     smoothed = list(method(truth.mattes))
     cpu_s = (time.process_time() - started) / len(truth.alphas)
     alphas = [alpha for batch in smoothed for alpha in batch.alpha[:, 0].numpy()]
-    scores = measure_alpha(alphas, truth.alphas)
+    scores, steadiness = measure_alpha(alphas, truth.alphas), flicker(alphas, truth.lumas, truth.alphas)
     measured = {name: getattr(scores, name) for name in COLUMNS if name not in ("flicker", "cpu_s")}
-    return {**measured, "flicker": flicker(alphas, truth.still_edges), "cpu_s": cpu_s}
+    return {**measured, "flicker": steadiness.flicker, "cpu_s": cpu_s}
 
 
 def ratios_to_off(rows: dict[str, Figures]) -> dict[str, Figures]:
@@ -230,8 +192,6 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, object]:
         truth = read_truth(folder, model, options.cache)
         name = folder.resolve().name
         costs[name] = {method: run_method(run, truth) for method, run in methods.items()}
-        still = sum(int(where.sum()) for where in truth.still_edges) / max(len(truth.still_edges), 1)
-        console.print(f"{name}: {len(truth.alphas)} frames, {still:.0f} pixels of the edge band stand still in a frame")
         print_table(f"{name}, {options.model}", costs[name], console)
         if "off" in methods:
             ratios[name] = ratios_to_off(costs[name])

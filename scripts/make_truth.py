@@ -55,6 +55,7 @@ from vmatte.models.catalogue import MODELS, load_model
 from vmatte.stages.matte import matte
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
+from vmatte.video.alpha import alpha_decoder, read_alpha
 from vmatte.video.planes import plane_views
 from vmatte.video.probe import probe
 from vmatte.video.read import decode, is_still, read_still
@@ -66,8 +67,6 @@ DELIVERY = Coding(BT709, 8)
 SRGB = Coding(ColorTags(RGB_MATRIX, 1, 13, full_range=True), 8)
 ALPHA_FORMAT, ALPHA_CODES = "gray12le", 4095  # what vmatte's decoder reads exactly; it shortens 16 bits to 12
 PICTURES = (".png", ".tif", ".tiff", ".webp")
-ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""FFmpeg's own decoders of these leave the alpha out."""
 
 FAINT = 0.04
 """A network's alpha below it is nothing, above 1 less it solid."""
@@ -131,14 +130,11 @@ def read_picture(path: Path, matte_path: Path | None = None) -> Picture:
             picture = ImageOps.exif_transpose(opened)
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
             rgba = np.asarray(picture.convert("RGBA"), np.float32) / 255
-        if matte_path is None:
-            if not has_alpha:
-                raise SourceError(f"{path} has no alpha; give one with --subject-matte, a picture or a network's name")
-            return premultiplied(rgba[..., :3], rgba[..., 3])
-        with Image.open(matte_path) as opened:
-            alpha = np.asarray(ImageOps.exif_transpose(opened).convert("L"), np.float32) / 255
     except OSError as error:
-        raise SourceError(f"{matte_path or path} cannot be read as a picture: {error}") from error
+        raise SourceError(f"{path} cannot be read as a picture: {error}") from error
+    if matte_path is None and not has_alpha:
+        raise SourceError(f"{path} has no alpha; give one with --subject-matte, a picture or a network's name")
+    alpha = rgba[..., 3] if matte_path is None else read_alpha(matte_path)
     if alpha.shape != rgba.shape[:2]:
         sides = f"{alpha.shape[1]}×{alpha.shape[0]}, the subject {rgba.shape[1]}×{rgba.shape[0]}"
         raise SourceError(f"{matte_path} does not fit {path}: the matte is {sides}; give one of the same size")
@@ -219,11 +215,7 @@ def frames_with_alpha(path: Path) -> Iterator[av.VideoFrame]:
     """All frames of a clip, decoded so that alpha is not lost."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        name = stream.codec_context.name
-        if name not in ALPHA_DECODERS:
-            yield from container.decode(stream)
-            return
-        decoder = av.CodecContext.create(ALPHA_DECODERS[name], "r")
+        decoder = alpha_decoder(stream)
         for packet in container.demux(stream):
             yield from decoder.decode(packet if packet.size else None)
 

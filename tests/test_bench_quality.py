@@ -90,27 +90,6 @@ def test_off_changes_nothing() -> None:
     assert smoothed("off", 0.25, 0.5, 1) == [0.25, 0.5, 1]
 
 
-def test_flicker_counts_only_pixels_that_stood_still_for_three_frames() -> None:
-    truth = np.zeros((40, 60), np.float32)
-    truth[:, 30:] = 1
-    luma = np.full((40, 60), 100, np.uint8)
-    moving = luma.copy()
-    moving[:20] = 160  # in the last frame the upper half has become another picture
-    frames = [
-        FrameBatch(range(n, n + 1), torch.from_numpy(plane)[None, None], torch.zeros(1, 2, 20, 30), Coding(BT709, 8))
-        for n, plane in enumerate([luma, luma, luma, moving])
-    ]
-    still = script.still_edges(frames, [truth] * 4)
-    assert len(still) == 2
-    # The band: both neighbours of the edge and a pixel beyond, in all rows, then in the half that stays.
-    assert still[0].sum() == 40 * 4
-    assert 16 * 4 <= still[1].sum() <= 20 * 4
-    alphas = [truth + np.float32(step) for step in (0, 0.5, 0.6, 0.4)]
-    counted = [int(where.sum()) for where in still]
-    expected = 255 * (0.1 * counted[0] + 0.2 * counted[1]) / sum(counted)
-    assert script.flicker(alphas, still) == pytest.approx(expected, rel=1e-4)
-
-
 def test_a_matte_that_is_right_costs_nothing_and_an_exponential_mean_lags(
     bench: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -121,6 +100,22 @@ def test_a_matte_that_is_right_costs_nothing_and_an_exponential_mean_lags(
     assert figures["off"]["dtssd"] < 0.2
     assert figures["ema-0.8"]["mad"] > 20 * figures["off"]["mad"]
     assert figures["ema-0.2"]["boundary_mad"] < figures["ema-0.8"]["boundary_mad"]
+
+
+def test_flicker_is_what_changes_where_nothing_moves(bench: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    folder = truth_folder(tmp_path / "still")
+    gray = 16 + np.rint(LEVELS * 0.9 * disc(0))
+    clips.write_clip(folder / "source.mp4", [clips.gray(gray + number % 2) for number in range(FRAMES)])
+    alpha = np.rint(255 * 0.9 * disc(0))
+    still = [clips.gray(alpha)] * FRAMES
+    clips.write_clip(folder / "alpha.mkv", still, codec="ffv1", coding=clips.BT601_FULL)
+    row = bench(folder, "--methods", "off,median-3,ema-0.2")["figures"]["still"]
+    # Every pixel goes up and down by a step of luma.
+    assert row["off"]["flicker"] == pytest.approx(255 / LEVELS, rel=1e-3)
+    # So does its median, but for the last of the nine frames that have stood still long enough.
+    assert row["median-3"]["flicker"] == pytest.approx(255 / LEVELS * 8 / 9, rel=1e-3)
+    # Once it has settled, an exponential mean passes (1 − w) / (1 + w) of what alternates.
+    assert row["ema-0.2"]["flicker"] == pytest.approx(255 / LEVELS * 0.8 / 1.2, rel=0.02)
 
 
 def test_figures_are_those_of_numpy_and_ratios_are_to_off(bench: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
