@@ -43,7 +43,7 @@ from torch import Tensor
 from vmatte.clip import ClipInfo
 from vmatte.encodings import ENCODINGS, Encoding
 from vmatte.frames import LayerBatch
-from vmatte.job import NoPlate, RenderJob, Runtime, make_job
+from vmatte.job import NoPlate, RenderJob, make_job
 from vmatte.models.catalogue import load_model
 from vmatte.models.contract import MattingModel, Prediction, State
 from vmatte.pipeline import layers
@@ -105,12 +105,12 @@ def on_one_thread(subject: Subject, stopwatch: Stopwatch) -> Iterator[Iterator[L
 
         def matted(model: MattingModel, frames: range, watch: Stopwatch) -> Iterator:
             decoded = watch.around("decode", decode(clip, frames, batch=1, threads=1))
-            return matte(watch.around("upload", upload(decoded, clip.delivery)), model, 1, watch)
+            return matte(watch.around("upload", upload(decoded, clip.delivery, model.device)), model, 1, watch)
 
         if isinstance(job.background, NoPlate):
             yield cut_out(matted(subject.played_back(), range(subject.frames), stopwatch), job.row.alpha_bits)
             return
-        plate = stack.enter_context(open_plate(job.background, clip))
+        plate = stack.enter_context(open_plate(job.background, clip, torch.device("cpu")))
         list(compose(matted(subject.played_back(), range(1), Stopwatch()), plate))
         yield compose(matted(subject.played_back(), range(subject.frames), stopwatch), plate)
 
@@ -131,7 +131,7 @@ def pipeline_cost(subject: Subject, folder: Path) -> float:
     def render() -> None:
         frames = range(subject.frames)
         segment = Segment(0, frames=frames, read=frames)
-        with layers(job, clip, segment, subject.played_back(), Runtime(), Stopwatch()) as made:
+        with layers(job, clip, segment, subject.played_back(), 1, Stopwatch()) as made:
             encode(made, path, job.row, clip.delivery, clip.rate)
 
     return cpu_ms(render, subject.frames)
@@ -281,7 +281,9 @@ def network_costs(clip: ClipInfo, name: str, frames: int) -> tuple[MattingModel,
             mattes.append(prediction.alpha)
             return prediction
 
-    for _ in matte(upload(decode(clip, range(frames), batch=1, threads=1), clip.delivery), Recorder(), 1, stopwatch):
+    for _ in matte(
+        upload(decode(clip, range(frames), batch=1, threads=1), clip.delivery, model.device), Recorder(), 1, stopwatch
+    ):
         pass
     return model, mattes, stopwatch.seconds["network"] * 1000 / frames
 

@@ -680,7 +680,7 @@ def flickering_clip(path: Path) -> Path:
 def test_segments_of_a_network_with_a_short_memory_are_those_of_the_whole(
     length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vmatte.render.load_model", lambda *_: FadingLuma(warm_up=2))
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: FadingLuma(warm_up=2))
     clip = flickering_clip(tmp_path / "clip.mp4")
     for name, runtime in (("whole", vmatte.Runtime()), ("cut", vmatte.Runtime(segment_frames=length))):
         vmatte.render_job(make_job(clip, output=tmp_path / name, encoding="png", **LUMA_KEY), runtime)
@@ -697,7 +697,7 @@ def test_segments_of_a_network_with_a_short_memory_are_those_of_the_whole(
 def test_a_network_that_never_forgets_renders_a_clip_as_one_segment_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("vmatte.render.load_model", lambda *_: FadingLuma(warm_up=None))
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: FadingLuma(warm_up=None))
     clip = flickering_clip(tmp_path / "clip.mp4")
     with caplog.at_level("INFO"):
         for name, runtime in (("whole", vmatte.Runtime()), ("cut", vmatte.Runtime(segment_frames=2))):
@@ -770,3 +770,45 @@ def test_modnet_puts_the_sample_avatar_into_the_sample_studio(tmp_path: Path, ru
     # Where alpha is one the person is the clip's own; chroma's two ways up from half size differ a little.
     assert np.abs(composite - original)[sure].mean() <= 2
     assert math.isclose(sure.mean(), alphas[0].mean(), abs_tol=0.1)
+
+
+class Greedy:
+    """A network that has memory for so many frames at once, and no more."""
+
+    def __init__(self, room: int) -> None:
+        self.network = load_model("luma-key", device="cpu")
+        self.spec, self.device, self.room = self.network.spec, self.network.device, room
+        self.batches: list[int] = []
+
+    def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
+        self.batches.append(len(rgb))
+        if len(rgb) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.network.predict(rgb, state)
+
+
+def test_a_gpu_that_runs_out_of_memory_goes_on_with_half_the_batch(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = {}
+    for room in (8, 2):
+        network = Greedy(room)
+        monkeypatch.setattr("vmatte.render.build_model", lambda *_, network=network: network)
+        job = make_job(clip, output=tmp_path / f"room{room}", encoding="png", model="luma-key")
+        made[room] = vmatte.render_job(job, vmatte.Runtime(batch=8, device="cpu")).sha256
+        assert max(size for size in network.batches if size <= room) == room
+    assert made[2] == made[8]
+    assert [record.getMessage() for record in caplog.records if "memory" in record.getMessage()] == [
+        "cpu ran out of memory with 8 frames at once; now 4",
+        "cpu ran out of memory with 4 frames at once; now 2",
+    ]
+
+
+def test_a_network_too_large_for_one_frame_is_an_error_that_says_so(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: Greedy(0))
+    job = make_job(clip, output=tmp_path / "out.mov", model="luma-key")
+    with pytest.raises(vmatte.VmatteError, match=r"too little free memory for luma-key on frames 0–\d+, even one"):
+        vmatte.render_job(job, vmatte.Runtime(batch=3, device="cpu"))
+    assert not (tmp_path / "out.mov").exists()

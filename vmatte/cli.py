@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 EXIT_INCOMPLETE = 3
 """The output is there, but frames of the clip could not be decoded."""
+EXIT_ABOVE_LIMIT = 4
+"""A measured matte is above a limit of `--fail-above`."""
 EXIT_INTERRUPTED = 130
 
 LICENCE_GUARD = typer.Option(
@@ -271,6 +273,50 @@ def _slowest(stopwatch: Stopwatch) -> str:
         return "-"
     step = max(seconds, key=lambda name: seconds[name])
     return f"{step} {seconds[step] / max(sum(seconds.values()), 1e-9):.0%}"
+
+
+@app.command()
+def measure(
+    predicted: Annotated[
+        Path, typer.Argument(help="clip with alpha, gray clip, or folder of pictures", show_default=False)
+    ],
+    truth: Annotated[Path | None, typer.Argument(help="the true matte, as one of these", show_default=False)] = None,
+    source: Annotated[Path | None, typer.Option(help="the clip that was matted: measures flicker")] = None,
+    report: Annotated[Path | None, typer.Option(help="write the curves and the worst frames as HTML")] = None,
+    json_file: Annotated[Path | None, typer.Option(help="write everything, each frame too, as JSON")] = None,
+    fail_above: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC=NUMBER", help="end with code 4 above it; may be repeated")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Measure a matte: against the true one (MAD, MSE, Grad, Conn, dtSSD), or for flicker against its source."""
+    from vmatte.measure.limits import broken_limits, parse_limits
+    from vmatte.measure.measurement import measure as measure_clip
+    from vmatte.measure.measurement import metric_names
+    from vmatte.measure.report import as_html, check_report, write_report
+    from vmatte.measure.report import as_json as measurement_as_json
+
+    limits = parse_limits(fail_above or [], metric_names(truth=truth is not None, source=source is not None))
+    for path, suffix in ((report, ".html"), (json_file, ".json")):
+        if path is not None:
+            check_report(path, suffix)
+    with _progress(quiet=quiet or as_json) as (on_frames, _):
+        measurement = measure_clip(predicted, truth, source, on_frames)
+    if report is not None:
+        write_report(report, as_html(measurement))
+    if json_file is not None:
+        write_report(json_file, json.dumps(measurement_as_json(measurement, every_frame=True)))
+    if as_json:
+        _say(json.dumps(measurement_as_json(measurement, every_frame=False)))
+    elif not quiet:
+        for name, value in measurement.values():
+            _say(f"{name:20} {'not measured' if value is None else f'{value:.3f}'}")
+        if measurement.suspects:
+            _say(f"{'look at frames':20} {', '.join(str(each.measures.number) for each in measurement.suspects)}")
+    broken = list(broken_limits(measurement, limits))
+    if broken:
+        _fail(f"{predicted}: {'; '.join(broken)}", EXIT_ABOVE_LIMIT)
 
 
 @app.command()

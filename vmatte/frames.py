@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -83,8 +84,15 @@ class LayerBatch:
     luma: Tensor
     chroma: Tensor
     alpha: Tensor | None
+    ready: torch.cuda.Event | None = None
+    """For planes that are on their way from a device: reached when they are there."""
 
     def __post_init__(self) -> None:
         _check_planes(self.index, self.luma, self.chroma)
         if self.alpha is not None and self.alpha.shape != self.luma.shape:
             raise ValueError(f"alpha {tuple(self.alpha.shape)} does not fit luma {tuple(self.luma.shape)}")
+
+    def wait(self) -> None:
+        """Return when the planes are there to be read."""
+        if self.ready is not None:
+            self.ready.synchronize()

@@ -7,13 +7,13 @@ from contextlib import closing, contextmanager
 
 from vmatte.clip import ClipInfo
 from vmatte.frames import LayerBatch, MatteBatch
-from vmatte.job import NoPlate, RenderJob, Runtime
+from vmatte.job import NoPlate, RenderJob
 from vmatte.models.contract import MattingModel
-from vmatte.models.placement import frames_at_once
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
 from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.download import download
 from vmatte.stages.matte import matte
 from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
@@ -24,28 +24,28 @@ DEPTH = 2  # batches that may wait between two threads
 
 
 def mattes(
-    clip: ClipInfo, segment: Segment, model: MattingModel, runtime: Runtime, stopwatch: Stopwatch
+    clip: ClipInfo, segment: Segment, model: MattingModel, batch: int, stopwatch: Stopwatch
 ) -> Generator[MatteBatch, None, None]:
-    """Decode, upload and matte the segment's frames; decoding runs on a thread of its own."""
-    batch = frames_at_once(runtime.batch, model.device)
+    """Decode, upload and matte the segment's frames, `batch` at once; decoding runs on a thread of its own."""
     decoded = prefetch(stopwatch.around("decode", decode(clip, segment.read, batch)), DEPTH)
-    uploaded = stopwatch.around("upload", upload(stopwatch.around("waiting", decoded), clip.delivery))
+    waited = stopwatch.around("waiting", decoded)
+    uploaded = stopwatch.around("upload", upload(waited, clip.delivery, model.device))
     with closing(decoded):
         yield from trim(matte(uploaded, model, batch, stopwatch), segment.frames)
 
 
 @contextmanager
 def layers(
-    job: RenderJob, clip: ClipInfo, segment: Segment, model: MattingModel, runtime: Runtime, stopwatch: Stopwatch
+    job: RenderJob, clip: ClipInfo, segment: Segment, model: MattingModel, batch: int, stopwatch: Stopwatch
 ) -> Iterator[Iterable[LayerBatch]]:
     """What is encoded for the segment; made on a thread of its own, which the context ends."""
-    matted = mattes(clip, segment, model, runtime, stopwatch)
+    matted = mattes(clip, segment, model, batch, stopwatch)
     if isinstance(job.background, NoPlate):
-        layer = prefetch(stopwatch.around("compose", cut_out(matted, job.row.alpha_bits)), DEPTH)
+        layer = prefetch(download(stopwatch.around("compose", cut_out(matted, job.row.alpha_bits))), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)
         return
-    with open_plate(job.background, clip) as plate:
-        layer = prefetch(stopwatch.around("compose", compose(matted, plate)), DEPTH)
+    with open_plate(job.background, clip, model.device) as plate:
+        layer = prefetch(download(stopwatch.around("compose", compose(matted, plate))), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)

@@ -36,19 +36,21 @@ def check_plate(path: Path) -> None:
 
 
 @contextmanager
-def open_plate(background: FilePlate | ColorPlate | BlurPlate, clip: ClipInfo) -> Iterator[PlatePlanes]:
-    """The plate behind the clip's frames; a video is being decoded until the context ends."""
+def open_plate(
+    background: FilePlate | ColorPlate | BlurPlate, clip: ClipInfo, device: torch.device
+) -> Iterator[PlatePlanes]:
+    """The plate behind the clip's frames, on their device; a video is being decoded until the context ends."""
     match background:
         case ColorPlate(rgb=rgb):
-            color = torch.tensor(rgb, dtype=torch.float32).view(1, 3, 1, 1) / 255
+            color = torch.tensor(rgb, dtype=torch.float32, device=device).view(1, 3, 1, 1) / 255
             yield _constant(color.expand(1, 3, clip.height, clip.width), clip)
         case BlurPlate(radius=radius):
             yield lambda matte: _blurred(matte, radius)
         case FilePlate(path=path) if is_still(path):
-            picture = torch.from_numpy(read_still(path, (clip.height, clip.width)))[None]
+            picture = torch.from_numpy(read_still(path, (clip.height, clip.width)))[None].to(device)
             yield _constant(picture.to(torch.float32) / 255, clip)
         case FilePlate(path=path):
-            video = _VideoPlate(probe(path), clip)
+            video = _VideoPlate(probe(path), clip, device)
             try:
                 yield video.planes
             finally:
@@ -77,8 +79,8 @@ def _blurred(matte: MatteBatch, radius: float) -> tuple[Tensor, Tensor]:
 class _VideoPlate:
     """A video that starts with the clip's first frame and loops. At each moment it shows what it would show alone."""
 
-    def __init__(self, plate: ClipInfo, clip: ClipInfo) -> None:
-        self.plate, self.clip = plate, clip
+    def __init__(self, plate: ClipInfo, clip: ClipInfo, device: torch.device) -> None:
+        self.plate, self.clip, self.device = plate, clip, device
         self._asked = 0
         self._shown: FrameBatch | None = None
         self._ahead: FrameBatch | None = None
@@ -120,7 +122,7 @@ class _VideoPlate:
         self.close()
         decoded = decode(self.plate, range(number, self.plate.frames), batch=1)
         coding = self.plate.coding_for(self.clip.delivery.color)
-        self._coming = prefetch(upload(decoded, coding), depth=2)
+        self._coming = prefetch(upload(decoded, coding, self.device), depth=2)
         self._shown, self._ahead = self._next(), self._next()
         if self._shown is None:
             raise SourceError(f"background {self.plate.path}: frame {number} cannot be decoded")

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vmatte.clip import HDR_TRANSFERS, ClipInfo
-from vmatte.errors import SourceError
+from vmatte.errors import ModelError, SourceError
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.job import (
@@ -32,6 +32,7 @@ from vmatte.job import (
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import choose
 from vmatte.models.contract import MattingModel
+from vmatte.models.placement import frames_at_once
 from vmatte.models.weights import Progress
 from vmatte.pipeline import layers, mattes
 from vmatte.plates import check_plate
@@ -76,7 +77,8 @@ class Task:
     """One segment's work: all that is needed to render it."""
 
     job: RenderJob
-    runtime: Runtime
+    batch: int
+    """Frames that go through the network at once."""
     clip: ClipInfo
     segment: Segment
     folder: Path
@@ -126,13 +128,14 @@ def render_job(
     logger.info("%s", choice)
     job = job.model_copy(update={"model": choice.spec.name, "weights": choice.own})
     model = build_model(choice.spec, choice.own, choice.placement, on_weights)
+    batch = _frames_at_once(runtime, model, clip)
     if clip.delivery.color.transfer in HDR_TRANSFERS:
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", job.clip)
     stopwatch = Stopwatch()
     with work_folder(job.output) as folder, _one_thread_for_torch():
         segments: list[EncodedSegment] = []
         for segment in _plan(clip, model, runtime):
-            task = Task(job, runtime, clip, segment, folder)
+            task = Task(job, batch, clip, segment, folder)
             segments.append(render_segment(task, model, stopwatch, on_frames))
         written = [number for segment in segments for number in segment.written]
         if not written:
@@ -154,6 +157,13 @@ def render_job(
     )
 
 
+def _frames_at_once(runtime: Runtime, model: MattingModel, clip: ClipInfo) -> int:
+    batch = frames_at_once(runtime, model, (clip.height, clip.width))
+    if runtime.batch == "auto" and batch > 1:
+        logger.info("%d frames at once: what the memory of %s holds", batch, model.device)
+    return batch
+
+
 def _plan(clip: ClipInfo, model: MattingModel, runtime: Runtime) -> list[Segment]:
     length, lead = runtime.segment_frames, model.spec.warm_up
     if length is not None and lead is None:
@@ -166,10 +176,28 @@ def _plan(clip: ClipInfo, model: MattingModel, runtime: Runtime) -> list[Segment
 def render_segment(
     task: Task, model: MattingModel, stopwatch: Stopwatch, on_frames: OnFrames | None = None
 ) -> EncodedSegment:
-    """Render one segment into the task's folder."""
+    """Render one segment into the task's folder. Where a GPU's memory ends, it is begun again with half the batch."""
+    try:
+        return _render_segment(task, model, stopwatch, on_frames)
+    except torch.OutOfMemoryError as error:
+        job, frames, batch = task.job, task.segment.frames, task.batch // 2
+        if batch == 0:
+            raise ModelError(
+                f"{job.clip}: {model.device} has too little free memory for {job.model} on frames "
+                f"{frames.start}–{frames.stop - 1}, even one at a time; close what else uses it, or choose a smaller "
+                "model, fp16 or the CPU"
+            ) from error
+        torch.cuda.empty_cache()
+        logger.warning("%s ran out of memory with %d frames at once; now %d", model.device, task.batch, batch)
+    return render_segment(replace(task, batch=batch), model, stopwatch, on_frames)
+
+
+def _render_segment(
+    task: Task, model: MattingModel, stopwatch: Stopwatch, on_frames: OnFrames | None
+) -> EncodedSegment:
     job, clip, segment = task.job, task.clip, task.segment
     path = task.folder / f"{segment.number:06d}{job.row.suffix}"
-    with layers(job, clip, segment, model, task.runtime, stopwatch) as batches:
+    with layers(job, clip, segment, model, task.batch, stopwatch) as batches:
         counted = _counted(batches, clip, stopwatch, on_frames)
         with stopwatch.step("encode"):
             written = encode(counted, path, job.row, clip.delivery, clip.rate)
@@ -252,15 +280,16 @@ def matte(
     choice = choose(model or DEFAULT_MODEL, None if weights is None else Path(weights).expanduser(), runtime)
     logger.info("%s", choice)
     network = build_model(choice.spec, choice.own, choice.placement, on_weights)
+    batch = _frames_at_once(runtime, network, source)
 
     every = range(source.frames)
     whole = Segment(0, frames=every, read=every)
 
     def stream() -> Iterator[Matte]:
-        with closing(mattes(source, whole, network, runtime, Stopwatch())) as batches:
-            for batch in batches:
-                rgb = ycbcr_to_rgb(batch.frames.luma, batch.frames.chroma, batch.frames.coding)
-                for t, number in enumerate(batch.frames.index):
-                    yield Matte(rgb[t], batch.alpha[t], int(source.pts[number]), source.time_base)
+        with closing(mattes(source, whole, network, batch, Stopwatch())) as batches:
+            for matted in batches:
+                rgb = ycbcr_to_rgb(matted.frames.luma, matted.frames.chroma, matted.frames.coding)
+                for t, number in enumerate(matted.frames.index):
+                    yield Matte(rgb[t], matted.alpha[t], int(source.pts[number]), source.time_base)
 
     return stream()

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from vmatte.imaging import resize as resizing
-from vmatte.imaging.resize import cover, covered_part, resize
+from vmatte.imaging.resize import cover, covered_part, resize, resize_like_pillow
 
 
 def noise(*shape: int, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
@@ -48,3 +49,12 @@ def test_a_flat_plane_stays_what_it_is() -> None:
 def test_cover_cuts_the_overhang_off_on_both_sides(shape: tuple[int, int], kept: tuple[slice, slice]) -> None:
     planes = noise(1, 1, *shape, dtype=torch.float32)
     torch.testing.assert_close(cover(planes, (10, 20), covered_part(shape, (10, 20))), planes[(..., *kept)])
+
+
+@pytest.mark.parametrize("size", [(24, 40), (64, 96), (17, 130), (150, 200)])
+def test_the_published_preprocessors_way_is_pillows(size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(5).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    pillows = np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR))
+    ours = resize_like_pillow(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255, size)
+    # Pillow rounds to whole levels after each of the two directions.
+    assert np.abs(ours[0].permute(1, 2, 0).numpy() * 255 - pillows).max() <= 1.01

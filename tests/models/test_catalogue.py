@@ -146,8 +146,8 @@ def test_a_file_of_ones_own_is_run_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp
     stand_in(monkeypatch, "vmatte.models.onnx", "OnnxMatting")
     own = tmp_path / "own.onnx"
     own.write_bytes(b"trained further")
-    built_from: object = load_model("modnet", own)
-    assert built_from == (MODELS["modnet"], own)
+    built_from: object = load_model("modnet", own, device="cpu")
+    assert built_from == (MODELS["modnet"], own, Placement(torch.device("cpu"), torch.float32, compile=False))
     assert not cache.exists()
 
 
@@ -155,7 +155,7 @@ def test_a_file_of_ones_own_is_run_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp
 def test_a_style_needs_a_file_and_promises_nothing_of_its_licence(style: str) -> None:
     spec = find_model(style)
     assert (spec.name, spec.weights, spec.licence.name, spec.licence.commercial_use) == (style, None, "unknown", False)
-    with pytest.raises(ModelError, match=f"{style} runs a file of your own: name it with --weights"):
+    with pytest.raises(ModelError, match=f"{style} runs a file of your own: name it with `--weights"):
         load_model(style)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vmatte.errors import JobError
+from vmatte.job import Runtime
 from vmatte.models.catalogue import MODELS
 from vmatte.models.placement import CUDA_PRECISION, Placement, find_device, frames_at_once, place
 
@@ -185,10 +186,38 @@ def test_a_placement_reads_as_a_place(machine: Machine) -> None:
     )
 
 
+class Costly:
+    """A network that takes a known share of a GPU's memory for each frame."""
+
+    spec = MODELS["birefnet-lite"]
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+
 def test_a_number_of_frames_is_taken_and_auto_is_one_on_a_cpu() -> None:
-    assert frames_at_once("auto", CPU) == 1
-    assert frames_at_once(6, CPU) == 6
-    assert isinstance(frames_at_once("auto", torch.device("cuda", 1)), int)
+    assert frames_at_once(Runtime(), Costly(CPU), (720, 1280)) == 1
+    assert frames_at_once(Runtime(batch=6), Costly(CPU), (720, 1280)) == 6
+    assert frames_at_once(Runtime(batch=6), Costly(torch.device("cuda", 1)), (720, 1280)) == 6
+
+
+@pytest.mark.parametrize(("free_gib", "frames"), [(1, 1), (8, 2), (20, 8), (70, 8)])
+def test_auto_on_cuda_is_what_the_memory_holds(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, free_gib: int, frames: int
+) -> None:
+    machine.has_cuda(1)
+    seen: list[tuple[int, ...]] = []
+    made = torch.zeros
+    gib = 1 << 30
+    network = Costly(torch.device("cuda", 0))
+    monkeypatch.setattr(Costly, "predict", lambda _, rgb: seen.append(tuple(rgb.shape)), raising=False)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, **_: made(*shape))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free_gib * gib, 80 * gib))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: gib)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 2 * gib + gib // 2)  # 1.5 GiB a frame
+    assert frames_at_once(Runtime(), network, (720, 1280)) == frames
+    assert seen == [(1, 3, 1024, 1024)]
 
 
 @pytest.mark.gpu

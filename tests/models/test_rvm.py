@@ -105,7 +105,7 @@ def rvm() -> MattingModel:
 
 def matted(rvm: MattingModel, frames: range, batch: int) -> Iterator[MatteBatch]:
     clip = probe(SAMPLE)
-    return matte(upload(decode(clip, frames, batch), clip.delivery), rvm, batch, Stopwatch())
+    return matte(upload(decode(clip, frames, batch), clip.delivery, rvm.device), rvm, batch, Stopwatch())
 
 
 @pytest.mark.weights

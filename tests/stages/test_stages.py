@@ -20,6 +20,7 @@ from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
 
+CPU = torch.device("cpu")
 HEIGHT, WIDTH, FRAMES = 24, 32, 7
 BT709_8 = Coding(BT709, 8)
 
@@ -78,7 +79,7 @@ def decoded(frames: range, batch: int) -> Iterator[DecodedFrames]:
 
 def remembered(frames: range, read: range, batch: int) -> list[tuple[int, bytes]]:
     """Number, and bytes of alpha and foreground, of each frame of a segment that a recurrent network has matted."""
-    mattes = trim(matte(upload(decoded(read, batch), BT709_8), MeanOfThePast(), batch, Stopwatch()), frames)
+    mattes = trim(matte(upload(decoded(read, batch), BT709_8, CPU), MeanOfThePast(), batch, Stopwatch()), frames)
     found = []
     for item in mattes:
         assert item.foreground is not None
@@ -96,11 +97,11 @@ def matted(frames: Iterable[FrameBatch], batch: int) -> Iterator[MatteBatch]:
 
 
 def composited(frames: range, batch: int) -> Iterator[LayerBatch]:
-    return compose(matted(upload(decoded(frames, batch), BT709_8), batch), plate)
+    return compose(matted(upload(decoded(frames, batch), BT709_8, CPU), batch), plate)
 
 
 def cut(frames: range, batch: int) -> Iterator[LayerBatch]:
-    return cut_out(matted(upload(decoded(frames, batch), BT709_8), batch), alpha_bits=10)
+    return cut_out(matted(upload(decoded(frames, batch), BT709_8, CPU), batch), alpha_bits=10)
 
 
 def whole(layers: Iterable[LayerBatch]) -> list[tuple[int, bytes]]:
@@ -144,7 +145,7 @@ def test_a_gap_in_a_clip_puts_no_frame_into_a_recurrent_networks_memory() -> Non
     gappy = [*decoded(range(2), 2), *decoded(range(2, 3), 2), *decoded(range(5, 7), 2)]
     one_by_one = [*decoded(range(3), 1), *decoded(range(5, 7), 1)]
     by_batch = [
-        torch.cat([item.alpha for item in matte(upload(frames, BT709_8), MeanOfThePast(), batch, Stopwatch())])
+        torch.cat([item.alpha for item in matte(upload(frames, BT709_8, CPU), MeanOfThePast(), batch, Stopwatch())])
         for frames, batch in ((gappy, 2), (one_by_one, 1))
     ]
     assert torch.equal(*by_batch)
@@ -173,7 +174,7 @@ def test_leaving_early_closes_the_source(chain: str) -> None:
         finally:
             closed.append(True)
 
-    mattes = trim(matted(upload(source(), BT709_8), 1), range(FRAMES))
+    mattes = trim(matted(upload(source(), BT709_8, CPU), 1), range(FRAMES))
     layers = compose(mattes, plate) if chain == "compose" else cut_out(mattes, 8)
     next(layers)
     layers.close()  # type: ignore[attr-defined]
@@ -183,7 +184,7 @@ def test_leaving_early_closes_the_source(chain: str) -> None:
 
 def test_a_short_last_batch_is_filled_up_so_that_the_network_sees_one_shape() -> None:
     network = MeanOfGreen()
-    list(matte(upload(decoded(range(FRAMES), 4), BT709_8), network, 4, Stopwatch()))
+    list(matte(upload(decoded(range(FRAMES), 4), BT709_8, CPU), network, 4, Stopwatch()))
     assert network.shapes == {(4, 3, 16, 24)}
 
 
@@ -214,14 +215,14 @@ def test_frames_of_another_matrix_are_recoded_to_ten_bits() -> None:
     grey = DecodedFrames(
         range(1), np.full((1, 1, 2, 2), 126, np.uint8), np.full((1, 2, 1, 1), 128, np.uint8), Coding(BT601, 8)
     )
-    (frames,) = upload([grey], Coding(BT709, 10))
+    (frames,) = upload([grey], Coding(BT709, 10), CPU)
     assert frames.luma.dtype == torch.uint16
     assert frames.luma.to(torch.int32).unique().tolist() == [504]
     assert frames.chroma.to(torch.int32).unique().tolist() == [512]
 
 
 def test_a_cutout_has_the_sources_own_colour_and_the_mattes_alpha() -> None:
-    (frames,) = upload(decoded(range(1), 1), BT709_8)
+    (frames,) = upload(decoded(range(1), 1), BT709_8, CPU)
     alpha = torch.linspace(0, 1, HEIGHT * WIDTH).view(1, 1, HEIGHT, WIDTH)
     (layer,) = cut_out([MatteBatch(frames, alpha)], alpha_bits=8)
     assert layer.alpha is not None
@@ -231,7 +232,7 @@ def test_a_cutout_has_the_sources_own_colour_and_the_mattes_alpha() -> None:
 
 
 def test_a_known_foreground_colours_soft_edges_alone() -> None:
-    (frames,) = upload(decoded(range(1), 1), BT709_8)
+    (frames,) = upload(decoded(range(1), 1), BT709_8, CPU)
     alpha = torch.zeros(1, 1, HEIGHT, WIDTH)
     alpha[..., 8:], alpha[..., 4:8] = 1, 0.5
     white = MatteBatch(frames, alpha, foreground=torch.ones(1, 3, HEIGHT, WIDTH))
@@ -248,7 +249,7 @@ def test_a_known_foreground_colours_soft_edges_alone() -> None:
 
 
 def test_a_foreground_of_another_size_is_refused() -> None:
-    (frames,) = upload(decoded(range(1), 1), BT709_8)
+    (frames,) = upload(decoded(range(1), 1), BT709_8, CPU)
     with pytest.raises(ValueError, match="does not fit alpha"):
         MatteBatch(frames, torch.zeros(1, 1, HEIGHT, WIDTH), torch.zeros(1, 3, HEIGHT, 2))
 

@@ -110,6 +110,9 @@ def blank_hidden(codes: Tensor, near: Tensor, blank: int, size: tuple[int, int])
     signed = codes.view(torch.int16) if codes.dtype == torch.uint16 else codes  # torch does no sums on uint16
     kept = near.repeat_interleave(block_width, dim=-1)[..., :width].to(signed.dtype)
     filled = (1 - kept) * blank
+    if codes.device.type != "cpu":
+        kept, filled = (part.repeat_interleave(block_height, dim=-2)[..., :height, :] for part in (kept, filled))
+        return (signed * kept + filled).view(codes.dtype)
     shown = torch.empty_like(signed, memory_format=torch.contiguous_format)
     for block in range(near.shape[-2]):
         rows = (..., slice(block * block_height, (block + 1) * block_height), slice(None))

@@ -50,6 +50,12 @@ def _resize_on_device(planes: Tensor, size: tuple[int, int]) -> Tensor:
     return scaled if planes.dtype == torch.float32 else scaled.round_().to(planes.dtype)
 
 
+def resize_like_pillow(rgb: Tensor, size: tuple[int, int]) -> Tensor:
+    """R'G'B' (T, 3, H, W) float32 at another (height, width) as Pillow's BILINEAR does it, but not rounded to 8 bits:
+    by a triangle filter that on the way down grows with the step."""
+    return F.interpolate(rgb, size=size, mode="bilinear", antialias=True)
+
+
 def covered_part(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float]:
     """The part (of the height, of the width) that is left of a picture of `size` once it covers `target`."""
     height, width = size

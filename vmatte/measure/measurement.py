@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 
 import cv2
@@ -18,6 +17,7 @@ from vmatte.measure.steadiness import METRICS as STEADINESS_METRICS
 from vmatte.measure.steadiness import Follower, FrameSteadiness, Steadiness, mean_steadiness
 from vmatte.measure.truth import METRICS as TRUTH_METRICS
 from vmatte.measure.truth import FrameScores, Scores, mean_scores, score_frame
+from vmatte.stopwatch import Stopwatch
 
 SUSPECTS = 10
 _APART = 5
@@ -25,8 +25,8 @@ _APART = 5
 _SUSPECT_WIDTH = 320
 
 Pixels = NDArray[np.uint8]
-OnFrame = Callable[[int, int], None]
-"""Told after each frame how many are done, of how many."""
+OnFrames = Callable[[int, int, Stopwatch], None]
+"""Told after each frame how many are done, of how many, and where the time goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def metric_names(*, truth: bool, source: bool) -> tuple[str, ...]:
 
 
 def measure(
-    predicted: Path, truth: Path | None = None, source: Path | None = None, on_frame: OnFrame | None = None
+    predicted: Path, truth: Path | None = None, source: Path | None = None, on_frames: OnFrames | None = None
 ) -> Measurement:
     """Measure a matte against the truth, against its source's picture, or both, holding two frames of each.
 
@@ -104,21 +104,21 @@ def measure(
     for other in (truths, pictures):
         if other is not None:
             _check_fit(mattes, other)
-    follower, frames, suspects = Follower(), list[FrameMeasures](), _Suspects()
+    follower, frames, suspects, stopwatch = Follower(), list[FrameMeasures](), _Suspects(), Stopwatch()
     before: tuple[Plane, Plane] | None = None
     last: Plane | None = None
-    for number, (alpha, true_alpha, picture) in enumerate(_together(mattes, truths, pictures)):
-        measures = FrameMeasures(
-            number=number,
-            time_s=float(number / mattes.rate),
-            scores=None if true_alpha is None else score_frame(alpha, true_alpha, before),
-            steadiness=None if picture is None else follower.follow(alpha, picture.luma, true_alpha),
-        )
+    together = _together(mattes, truths, pictures)
+    for number, (alpha, true_alpha, picture) in enumerate(stopwatch.around("decode", together)):
+        with stopwatch.step("truth"):
+            scores = None if true_alpha is None else score_frame(alpha, true_alpha, before)
+        with stopwatch.step("flicker"):
+            steadiness = None if picture is None else follower.follow(alpha, picture.luma, true_alpha)
+        measures = FrameMeasures(number, float(number / mattes.rate), scores, steadiness)
         frames.append(measures)
         suspects.offer(measures, alpha, last, true_alpha, picture)
         before, last = None if true_alpha is None else (alpha, true_alpha), alpha
-        if on_frame is not None:
-            on_frame(number + 1, mattes.frames)
+        if on_frames is not None:
+            on_frames(number + 1, mattes.frames, stopwatch)
     return Measurement(
         predicted=predicted,
         truth=truth,
@@ -138,23 +138,22 @@ def _check_fit(mattes: Footage[Plane], other: Footage[Plane] | Footage[Picture])
             "they must show the same frames, one for one"
         )
     if mattes.size != other.size:
-        sizes = [f"{path} is {width}×{height}" for path, (height, width) in _sizes(mattes, other)]
-        raise JobError(f"{' and '.join(sizes)}: they must be of one size")
-
-
-def _sizes(*footage: Footage[Plane] | Footage[Picture]) -> list[tuple[Path, tuple[int, int]]]:
-    return [(each.path, each.size) for each in footage]
+        (height, width), (other_height, other_width) = mattes.size, other.size
+        raise JobError(
+            f"{mattes.path} is {width}×{height} and {other.path} is {other_width}×{other_height}: "
+            "they must be of one size"
+        )
 
 
 def _together(
     mattes: Footage[Plane], truths: Footage[Plane] | None, pictures: Footage[Picture] | None
 ) -> Iterator[tuple[Plane, Plane | None, Picture | None]]:
-    nothing = repeat(None, mattes.frames)
-    streams = zip(mattes, truths or nothing, pictures or repeat(None, mattes.frames), strict=True)
-    for alpha, truth, picture in streams:
-        shapes = {plane.shape for plane in (alpha, truth, picture and picture.luma) if plane is not None}
-        if shapes != {mattes.size}:
-            raise SourceError(f"{mattes.path}: a frame is not of the clip's size")
+    # An endless stream of nothing would hide that one of the others ends too early.
+    absent = [None] * mattes.frames
+    for alpha, truth, picture in zip(mattes, truths or absent, pictures or absent, strict=True):
+        planes = (alpha, truth, None if picture is None else picture.luma)
+        if any(plane is not None and plane.shape != mattes.size for plane in planes):
+            raise SourceError(f"{mattes.path}: a frame, or what it is compared with, is not of the clip's size")
         yield alpha, truth, picture
 
 

@@ -30,8 +30,8 @@ _SURROUNDINGS = 2
 _NO_MOTION_PX = 0.5
 _TRUTH_LEVELS = 1.0
 _SAME_SHOT = 0.9
-"""Least agreement of a picture with the last one of its shot, carried along: on talking and dancing clips it stays above
-0.96, across cuts it was 0.88 at most."""
+"""Least agreement of a picture with the last one of its shot, carried along: on talking and dancing clips it stays
+above 0.96, across cuts it was 0.88 at most."""
 _LEAST_STILL = 0.02
 """Part of the edge band that must be still; in less than that, mistaken motion outweighs flicker."""
 

@@ -229,7 +229,7 @@ MODELS: dict[str, ModelSpec] = {
                 ),
             ),
         ),
-        # Measured: even started 100 frames early it may hold something else for the subject than in the whole clip.
+        # Measured: started 100 frames early, it may still take another object for the subject than in the whole run.
         warm_up=None,
     ),
     "luma-key": ModelSpec(

@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from vmatte.errors import JobError
-from vmatte.job import Precision
-from vmatte.models.contract import ONNX, ModelSpec
+from vmatte.job import Precision, Runtime
+from vmatte.models.contract import ONNX, MattingModel, ModelSpec
 
 CUDA_PRECISION = torch.float16
 """What `auto` means on CUDA."""
 
 _NAMES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_AUTO_BATCH = {"cpu": 1, "mps": 1, "cuda": 1}
-"""Frames at once on each kind of device; on a CPU more than one gains nothing and costs memory."""
+MOST_AT_ONCE = 8
+"""Frames that `auto` puts through a network at once, at most: with more, a GPU that is busy already gains nothing."""
+_SHARE_OF_MEMORY = 0.6
+"""Of the memory that is free on a GPU, what a batch may take: the frames before and after the network need the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,28 @@ def find_device(word: str) -> tuple[torch.device, str]:
     return torch.device(kind), ""
 
 
-def frames_at_once(batch: int | Literal["auto"], device: torch.device) -> int:
-    """How many frames a Runtime's `batch` means on this device."""
-    return _AUTO_BATCH[device.type] if batch == "auto" else batch
+def frames_at_once(runtime: Runtime, model: MattingModel, frame_size: tuple[int, int]) -> int:
+    """How many frames (height, width) go through the network at once for this runtime.
+
+    `auto` is one on a CPU, where more gain nothing and cost memory; on CUDA what fits, for which one frame is tried.
+    A compiled network would be compiled twice for that: it gets four.
+    """
+    if runtime.batch != "auto":
+        return runtime.batch
+    if model.device.type != "cuda":
+        return 1
+    return 4 if runtime.compile else _frames_that_fit(model, model.spec.input_size.of(*frame_size))
+
+
+def _frames_that_fit(model: MattingModel, size: tuple[int, int]) -> int:
+    """A power of two: kernels like it."""
+    free, _ = torch.cuda.mem_get_info(model.device)
+    torch.cuda.reset_peak_memory_stats(model.device)
+    before = torch.cuda.memory_allocated(model.device)
+    model.predict(torch.zeros(1, 3, *size, device=model.device))
+    taken = max(1, torch.cuda.max_memory_allocated(model.device) - before)
+    fitting = int(free * _SHARE_OF_MEMORY / taken)
+    return max(1, min(MOST_AT_ONCE, 1 << (fitting.bit_length() - 1) if fitting else 1))
 
 
 def _best_device() -> tuple[torch.device, str]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vmatte.frames import FrameBatch, MatteBatch
 from vmatte.imaging.color import ycbcr_to_rgb
-from vmatte.imaging.resize import resize
+from vmatte.imaging.resize import resize, resize_like_pillow
 from vmatte.models.contract import MattingModel, State
 from vmatte.stopwatch import Stopwatch
 
@@ -39,15 +39,16 @@ def matte(batches: Iterable[FrameBatch], model: MattingModel, batch: int, stopwa
 
 
 def network_input(frames: FrameBatch, model: MattingModel) -> Tensor:
-    """Normalised R'G'B' (T, 3, h, w) at the network's input size.
-
-    Luma and chroma are scaled before they become RGB: a third of the work, and the matrix is linear.
-    """
+    """Normalised R'G'B' (T, 3, h, w) at the network's input size."""
     spec = model.spec
     size = spec.input_size.of(*frames.size)
-    luma, chroma = frames.luma, frames.chroma
-    if size != frames.size:
-        luma, chroma = resize(luma, size), resize(chroma, size)
-    rgb = ycbcr_to_rgb(luma, chroma, frames.coding)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+    if spec.antialias:
+        rgb = resize_like_pillow(ycbcr_to_rgb(frames.luma, frames.chroma, frames.coding), size)
+    else:
+        # Scaled before they become RGB: a third of the work, and the matrix is linear.
+        luma, chroma = (
+            planes if size == frames.size else resize(planes, size) for planes in (frames.luma, frames.chroma)
+        )
+        rgb = ycbcr_to_rgb(luma, chroma, frames.coding)
+    mean, std = (torch.tensor(values, device=rgb.device).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
     return rgb.sub_(mean).div_(std)

@@ -182,6 +182,7 @@ def encoder_frames(
     """(number, frame in the encoder's own format, alpha where it lies beside the frame) of every frame."""
     reformatter = VideoReformatter()
     for layer in layers:
+        layer.wait()
         luma, chroma = layer.luma.numpy(), layer.chroma.numpy()
         alpha = None if layer.alpha is None else layer.alpha.numpy()
         for t, number in enumerate(layer.index):

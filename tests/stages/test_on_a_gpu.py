@@ -1,0 +1,82 @@
+"""The chain on a CUDA device gives what it gives on the CPU."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from vmatte.clip import Coding, ColorTags
+from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch
+from vmatte.models.catalogue import load_model
+from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.download import download
+from vmatte.stages.matte import matte
+from vmatte.stages.upload import upload
+from vmatte.stopwatch import Stopwatch
+
+HEIGHT, WIDTH, FRAMES = 90, 161, 6
+BT709 = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)
+BT601 = ColorTags(matrix=6, primaries=6, transfer=6, full_range=True)
+
+gpu = pytest.mark.gpu
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+def decoded(color: ColorTags) -> Iterator[DecodedFrames]:
+    for start in range(0, FRAMES, 2):
+        random = np.random.default_rng(start)
+        luma = random.integers(16, 236, (2, 1, HEIGHT, WIDTH), dtype=np.uint8)
+        chroma = random.integers(16, 241, (2, 2, HEIGHT // 2, WIDTH // 2 + 1), dtype=np.uint8)
+        yield DecodedFrames(range(start, start + 2), luma, chroma, Coding(color, 8))
+
+
+def plate(matte: MatteBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    frames: FrameBatch = matte.frames
+    return torch.full_like(frames.luma, 80).float()[:1], torch.full_like(frames.chroma, 90).float()[:1]
+
+
+def rendered(device: str, chain: str, color: ColorTags) -> list[LayerBatch]:
+    model = load_model("luma-key", device=device)
+    coding = Coding(BT709, 8 if color is BT709 else 10)
+    mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
+    layers = list(download(compose(mattes, plate) if chain == "compose" else cut_out(mattes, alpha_bits=10)))
+    for layer in layers:
+        layer.wait()
+    return layers
+
+
+@gpu
+@needs_cuda
+@pytest.mark.parametrize("chain", ["compose", "cut_out"])
+@pytest.mark.parametrize("color", [BT709, BT601])
+def test_layers_from_cuda_are_those_of_the_cpu(chain: str, color: ColorTags) -> None:
+    for ours, theirs in zip(rendered("cuda", chain, color), rendered("cpu", chain, color), strict=True):
+        assert ours.index == theirs.index
+        for one, other in ((ours.luma, theirs.luma), (ours.chroma, theirs.chroma), (ours.alpha, theirs.alpha)):
+            if one is None or other is None:
+                assert one is other
+                continue
+            assert one.device.type == "cpu"
+            # A code apart where the last bit of a float tips the rounding; of ten bits, four make one of eight.
+            assert int((one.int() - other.int()).abs().max()) <= 1
+
+
+@gpu
+@needs_cuda
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_birefnet_on_cuda_is_within_two_levels_of_the_cpu(precision: str) -> None:
+    rgb = torch.randn(2, 3, 256, 192, generator=torch.Generator().manual_seed(1))
+    on_cpu = load_model("birefnet-lite", "random", device="cpu").predict(rgb).alpha
+    on_cuda = load_model("birefnet-lite", "random", device="cuda", precision=precision).predict(rgb.cuda()).alpha.cpu()
+    apart = (on_cpu - on_cuda).abs() * 255
+    assert float((apart <= 2).float().mean()) >= 0.999
+
+
+def test_on_a_cpu_download_gives_what_it_gets() -> None:
+    layer = LayerBatch(range(1), torch.zeros(1, 1, 4, 4), torch.ones(1, 2, 2, 2), None)
+    (same,) = download([layer])
+    same.wait()
+    assert same.luma.data_ptr() == layer.luma.data_ptr()
+    assert same.chroma.data_ptr() == layer.chroma.data_ptr()
+    assert same.alpha is None
