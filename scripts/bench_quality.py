@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, SourceError, VmatteError
 from vmatte.frames import FrameBatch, MatteBatch
 from vmatte.measure import flicker, measure_alpha
@@ -49,6 +50,7 @@ Plane = NDArray[np.float32]
 Method = Callable[[Iterable[MatteBatch]], Iterable[MatteBatch]]
 """The same frames, with other alphas."""
 
+CPU = torch.device("cpu")
 WIDTH = 110
 """Of the tables, in characters; a file or a pipe tells none."""
 COLUMNS = ("mad", "mse", "grad", "conn", "dtssd", "boundary_mad", "flicker", "cpu_s")
@@ -111,31 +113,31 @@ class Truth:
 
 def read_truth(folder: Path, model: MattingModel, cache: Path | None) -> Truth:
     """A folder's frames, their mattes and their truth. SourceError where it is none."""
-    source = folder / "source.mp4"
-    clip = probe(source)
-    frames = list(upload(decode(clip, range(clip.frames), batch=1), clip.delivery))
+    clip = probe(folder / "source.mp4")
+    frames = list(upload(decode(clip, range(clip.frames), batch=1), clip.delivery, CPU))
     alphas = list(decode_alpha(probe(folder / "alpha.mkv")))
     black, white = clip.delivery.luma_ends
     if len(alphas) != len(frames) or alphas[0].shape != frames[0].size:
         sizes = f"{len(alphas)} mattes of {alphas[0].shape}, {len(frames)} frames of {frames[0].size}"
         raise SourceError(f"{folder}: its alpha.mkv does not fit its source.mp4 ({sizes}); make it again")
     lumas = [(batch.luma[0, 0].numpy().astype(np.float32) - black) / (white - black) for batch in frames]
-    return Truth(network_mattes(source, frames, model, cache), alphas, lumas)
+    mattes = [MatteBatch(*pair) for pair in zip(frames, network_alphas(clip, model, cache).split(1), strict=True)]
+    return Truth(mattes, alphas, lumas)
 
 
-def network_mattes(source: Path, frames: list[FrameBatch], model: MattingModel, cache: Path | None) -> list[MatteBatch]:
-    """The network's mattes, from the cache where they are in it."""
+def network_alphas(clip: ClipInfo, model: MattingModel, cache: Path | None) -> torch.Tensor:
+    """The network's (T, 1, H, W) of a whole clip, from the cache where they are in it."""
     weights = "" if model.spec.weights is None else model.spec.weights.sha256
-    key = hashlib.sha256(source.read_bytes() + weights.encode()).hexdigest()[:16]
+    key = hashlib.sha256(clip.path.read_bytes() + weights.encode()).hexdigest()[:16]
     kept = None if cache is None else cache / f"{key}.{model.spec.name}.npy"
     if kept is not None and kept.exists():
-        alphas = torch.from_numpy(np.load(kept))
-    else:
-        alphas = torch.cat([batch.alpha for batch in matte(frames, model, 1, Stopwatch())])
-        if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            np.save(kept, alphas.numpy())
-    return [MatteBatch(batch, alphas[n : n + 1]) for n, batch in enumerate(frames)]
+        return torch.from_numpy(np.load(kept))
+    frames = upload(decode(clip, range(clip.frames), batch=1), clip.delivery, model.device)
+    alphas = torch.cat([batch.alpha.cpu() for batch in matte(frames, model, 1, Stopwatch())])
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.save(kept, alphas.numpy())
+    return alphas
 
 
 # Report

@@ -63,6 +63,7 @@ from vmatte.video.write import encode
 
 Picture = NDArray[np.float32]
 
+CPU = torch.device("cpu")
 DELIVERY = Coding(BT709, 8)
 SRGB = Coding(ColorTags(RGB_MATRIX, 1, 13, full_range=True), 8)
 ALPHA_FORMAT, ALPHA_CODES = "gray12le", 4095  # what vmatte's decoder reads exactly; it shortens 16 bits to 12
@@ -145,8 +146,8 @@ def cut_out(path: Path, number: int, model_name: str) -> Picture:
     """A network's cutout of a picture, or of a frame of a clip, premultiplied (H, W, 4)."""
     frames = picture_batch(path) if is_still(path) else frame_batch(path, number)
     model = load_model(model_name)
-    seen = [frames] * (SETTLING if model.spec.recurrent else 1)
-    alpha = list(matte(seen, model, 1, Stopwatch()))[-1].alpha
+    seen = FrameBatch(frames.index, frames.luma.to(model.device), frames.chroma.to(model.device), frames.coding)
+    alpha = list(matte([seen] * (SETTLING if model.spec.recurrent else 1), model, 1, Stopwatch()))[-1].alpha.cpu()
     alpha = torch.from_numpy(largest_piece(alpha[0, 0].numpy()))[None, None]
     foreground = own_colours(ycbcr_to_rgb(frames.luma, frames.chroma, frames.coding), alpha)
     return premultiplied(foreground[0].permute(1, 2, 0).numpy(), alpha[0, 0].numpy())
@@ -163,7 +164,7 @@ def picture_batch(path: Path) -> FrameBatch:
 def frame_batch(path: Path, number: int) -> FrameBatch:
     """A frame of a clip."""
     clip = probe(path)
-    frames = next(upload(decode(clip, range(number, number + 1), batch=1), clip.delivery), None)
+    frames = next(upload(decode(clip, range(number, number + 1), batch=1), clip.delivery, CPU), None)
     if frames is None:
         raise SourceError(f"{path} has no frame {number}: it has {clip.frames}; give another --subject-frame")
     return frames
@@ -335,7 +336,7 @@ def looped_plate(path: Path, first: int, size: tuple[int, int]) -> Iterator[Pict
         raise SourceError(f"{path} has no frame {first}: it has {clip.frames}; give another --plate-start")
     part = covered_part((clip.height, clip.width), size)
     while True:
-        for frames in upload(decode(clip, range(first, clip.frames), batch=1), clip.delivery):
+        for frames in upload(decode(clip, range(first, clip.frames), batch=1), clip.delivery, CPU):
             rgb = ycbcr_to_rgb(frames.luma, frames.chroma, frames.coding)
             yield cover(rgb, size, part)[0].permute(1, 2, 0).numpy()
 
