@@ -36,10 +36,12 @@ from rich.table import Table
 from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, SourceError, VmatteError
 from vmatte.frames import FrameBatch, MatteBatch
+from vmatte.job import GaussianSmoothing, MotionSmoothing
 from vmatte.measure import flicker, measure_alpha
 from vmatte.models.catalogue import load_model
 from vmatte.models.contract import MattingModel
 from vmatte.stages.matte import matte
+from vmatte.stages.smooth import smooth
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
 from vmatte.video.alpha import decode_alpha
@@ -82,7 +84,11 @@ def single_frames(batch: MatteBatch) -> Iterator[MatteBatch]:
         yield MatteBatch(single, batch.alpha[one], None if batch.foreground is None else batch.foreground[one])
 
 
-OWN: dict[str, Method] = {"off": lambda mattes: mattes}
+OWN: dict[str, Method] = {
+    "off": lambda mattes: mattes,
+    "gaussian": partial(smooth, options=GaussianSmoothing()),
+    "motion": partial(smooth, options=MotionSmoothing()),
+}
 """What vmatte itself offers, each with its default options."""
 COMPARED = ("ema-0.2", "ema-0.8", "median-3")
 """What others do: the number is the weight of what came before, or how many frames."""

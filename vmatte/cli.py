@@ -111,6 +111,12 @@ def run(
     weights: Annotated[
         Path | None, typer.Option(help="weights to use instead of the catalogue's: a file, or a folder that holds it")
     ] = None,
+    smooth: Annotated[
+        str | None, typer.Option(help="over time: motion | gaussian | off", show_default="motion; off for a key")
+    ] = None,
+    strength: Annotated[
+        str | None, typer.Option("--smooth-strength", help="low | medium | high", show_default="medium")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cuda, cuda:1, mps or cpu", show_default="auto: the first of them there is")
     ] = None,
@@ -139,6 +145,8 @@ def run(
             encoding=encoding,
             model=model,
             weights=weights,
+            smooth=smooth,
+            strength=strength,
             device=device,
             precision=precision,
             compile=compile,

@@ -59,6 +59,63 @@ class NoPlate(_Record):
 Background = Annotated[FilePlate | ColorPlate | BlurPlate | NoPlate, Field(discriminator="method")]
 
 
+class NoSmoothing(_Record):
+    """Every frame keeps the matte that the network gave it."""
+
+    method: Literal["off"] = "off"
+
+    @property
+    def reach(self) -> int:
+        """Frames on each side that a frame's matte depends on."""
+        return 0
+
+
+class GaussianSmoothing(_Record):
+    """A mean over the frames before and behind, whatever moves: to compare with."""
+
+    method: Literal["gaussian"] = "gaussian"
+    radius: Annotated[int, Field(ge=1, le=8)] = 2
+    """Frames on each side; the bell's standard deviation is half of it."""
+
+    @property
+    def reach(self) -> int:
+        """Frames on each side that a frame's matte depends on: one more, which tells a cut from a flash."""
+        return self.radius + 1
+
+
+Strength = Literal["low", "medium", "high"]
+
+
+class MotionSmoothing(_Record):
+    """What a frame and its neighbours say of a pixel, followed along the motion, is reconciled."""
+
+    method: Literal["motion"] = "motion"
+    strength: Strength = "medium"
+
+    @property
+    def radius(self) -> int:
+        """Frames on each side."""
+        return {"low": 2, "medium": 4, "high": 4}[self.strength]
+
+    @property
+    def reach(self) -> int:
+        """Frames on each side that a frame's matte depends on: one more, which tells a cut from a flash."""
+        return self.radius + 1
+
+    @property
+    def own_weight(self) -> float:
+        """Of the frame's own matte; the best neighbour's is 1."""
+        return {"low": 2.0, "medium": 1.0, "high": 1.0}[self.strength]
+
+    @property
+    def trim(self) -> float:
+        """The share of the weight that is cut off at either end: near 0.5 the middle one decides, 0 is the mean."""
+        return {"low": 0.35, "medium": 0.35, "high": 0.2}[self.strength]
+
+
+Smoothing = Annotated[NoSmoothing | GaussianSmoothing | MotionSmoothing, Field(discriminator="method")]
+
+
 class RenderJob(_Record):
     """A clip, what is done to it, and the file that comes of it. Two equal jobs give equal pixels."""
 
@@ -70,6 +127,8 @@ class RenderJob(_Record):
     """A name of MODELS, or `auto`: the best for the device, which is settled before the first frame."""
     weights: Path | None = None
     """The network's weights, a file or a folder that holds it; None for those of the catalogue."""
+    smoothing: Smoothing | None = None
+    """Over time. None: `motion` for a network, `off` for a key, which has no moods."""
 
     @property
     def row(self) -> Encoding:
@@ -174,6 +233,8 @@ def make_job(
     encoding: str | None = None,
     model: str | None = None,
     weights: str | Path | None = None,
+    smooth: str | None = None,
+    strength: str | None = None,
 ) -> RenderJob:
     """A job from the words that the command line and `vmatte.run` take; fills in what follows from the rest.
 
@@ -193,7 +254,26 @@ def make_job(
         output = clip.with_name(f"{clip.stem}_{layer}{row.suffix}")
     fields = {"clip": clip, "output": output, "encoding": row.name, "background": background, "model": model}
     fields["weights"] = None if weights is None else Path(weights).expanduser()
+    fields["smoothing"] = parse_smoothing(smooth, strength)
     return RenderJob.model_validate({name: value for name, value in fields.items() if value is not None})
+
+
+def parse_smoothing(
+    method: str | None, strength: str | None
+) -> NoSmoothing | GaussianSmoothing | MotionSmoothing | None:
+    """The smoothing that two words mean; None where neither is given. JobError for words that mean nothing."""
+    if strength is not None and strength not in get_args(Strength):
+        raise JobError(f"no smoothing is {strength!r} strong; there are: {', '.join(get_args(Strength))}")
+    if strength is not None and method not in (None, "motion"):
+        raise JobError(f"smoothing by {method} has no strength; leave out {strength!r}, or smooth by motion")
+    if method is None and strength is None:
+        return None
+    if method in (None, "motion"):
+        return MotionSmoothing.model_validate({} if strength is None else {"strength": strength})
+    choices: dict[str | None, NoSmoothing | GaussianSmoothing] = {"off": NoSmoothing(), "gaussian": GaussianSmoothing()}
+    if method not in choices:
+        raise JobError(f"no smoothing is called {method!r}; there are: motion, gaussian, off")
+    return choices[method]
 
 
 def _choose_encoding(output: Path | None, name: str | None, *, cutout: bool) -> Encoding:

@@ -7,14 +7,15 @@ from contextlib import closing, contextmanager
 
 from vmatte.clip import ClipInfo
 from vmatte.frames import LayerBatch, MatteBatch
-from vmatte.job import NoPlate, RenderJob
-from vmatte.models.contract import MattingModel
+from vmatte.job import GaussianSmoothing, MotionSmoothing, NoPlate, NoSmoothing, RenderJob
+from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.matte import matte
+from vmatte.stages.smooth import smooth
 from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
@@ -22,16 +23,31 @@ from vmatte.video.read import decode
 
 DEPTH = 2  # batches that may wait between two threads
 
+Smoothing = NoSmoothing | GaussianSmoothing | MotionSmoothing
+
+
+def smoothing_for(wanted: Smoothing | None, spec: ModelSpec) -> Smoothing:
+    """What a job's smoothing means for a model: `motion` for a network unless it says otherwise; a key is steady."""
+    if wanted is not None:
+        return wanted
+    return NoSmoothing() if spec.architecture == "luma-key" else MotionSmoothing()
+
 
 def mattes(
-    clip: ClipInfo, segment: Segment, model: MattingModel, batch: int, stopwatch: Stopwatch
+    clip: ClipInfo, segment: Segment, model: MattingModel, smoothing: Smoothing, batch: int, stopwatch: Stopwatch
 ) -> Generator[MatteBatch, None, None]:
-    """Decode, upload and matte the segment's frames, `batch` at once; decoding runs on a thread of its own."""
+    """Decode, upload, matte and smooth the segment's frames; decoding runs on a thread of its own.
+
+    `batch` of them go through the network at once.
+    """
     decoded = prefetch(stopwatch.around("decode", decode(clip, segment.read, batch)), DEPTH)
     waited = stopwatch.around("waiting", decoded)
     uploaded = stopwatch.around("upload", upload(waited, clip.delivery, model.device))
+    matted = matte(uploaded, model, batch, stopwatch)
+    if not isinstance(smoothing, NoSmoothing):
+        matted = stopwatch.around("smooth", smooth(matted, smoothing))
     with closing(decoded):
-        yield from trim(matte(uploaded, model, batch, stopwatch), segment.frames)
+        yield from trim(matted, segment.frames)
 
 
 @contextmanager
@@ -39,7 +55,8 @@ def layers(
     job: RenderJob, clip: ClipInfo, segment: Segment, model: MattingModel, batch: int, stopwatch: Stopwatch
 ) -> Iterator[Iterable[LayerBatch]]:
     """What is encoded for the segment; made on a thread of its own, which the context ends."""
-    matted = mattes(clip, segment, model, batch, stopwatch)
+    smoothing = smoothing_for(job.smoothing, model.spec)
+    matted = mattes(clip, segment, model, smoothing, batch, stopwatch)
     if isinstance(job.background, NoPlate):
         layer = prefetch(download(stopwatch.around("compose", cut_out(matted, job.row.alpha_bits))), DEPTH)
         with closing(matted), closing(layer):

@@ -30,13 +30,14 @@ from vmatte.job import (
     Runtime,
     make_job,
     make_runtime,
+    parse_smoothing,
 )
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.models.placement import frames_at_once, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
-from vmatte.pipeline import layers, mattes
+from vmatte.pipeline import layers, mattes, smoothing_for
 from vmatte.plates import check_plate
 from vmatte.segments import Segment, plan_segments
 from vmatte.stopwatch import Stopwatch
@@ -94,6 +95,8 @@ def run(
     encoding: str | None = None,
     model: str | None = None,
     weights: str | Path | None = None,
+    smooth: str | None = None,
+    strength: str | None = None,
     device: str | None = None,
     precision: str | None = None,
     compile: bool | None = None,
@@ -104,7 +107,16 @@ def run(
     on_weights: Progress | None = None,
 ) -> RenderReport:
     """Render one clip, with the words of `vmatte run`. Raises VmatteError for what the user can mend."""
-    job = make_job(clip, background=background, output=output, encoding=encoding, model=model, weights=weights)
+    job = make_job(
+        clip,
+        background=background,
+        output=output,
+        encoding=encoding,
+        model=model,
+        weights=weights,
+        smooth=smooth,
+        strength=strength,
+    )
     runtime = make_runtime(
         device=device,
         precision=precision,
@@ -135,7 +147,7 @@ def render_job(
     stopwatch = Stopwatch()
     with work_folder(job.output) as folder, _threads_for(model):
         segments: list[EncodedSegment] = []
-        for segment in _plan(clip, model, runtime):
+        for segment in _plan(clip, model, job, runtime):
             # Where memory ended once, the segments that follow need not find that out again.
             encoded, batch = render_segment(Task(job, batch, clip, segment, folder), model, stopwatch, on_frames)
             segments.append(encoded)
@@ -169,13 +181,14 @@ def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progres
     return model, batch
 
 
-def _plan(clip: ClipInfo, model: MattingModel, runtime: Runtime) -> list[Segment]:
-    length, lead = runtime.segment_frames, model.spec.warm_up
-    if length is not None and lead is None:
+def _plan(clip: ClipInfo, model: MattingModel, job: RenderJob, runtime: Runtime) -> list[Segment]:
+    length, warm_up = runtime.segment_frames, model.spec.warm_up
+    reach = smoothing_for(job.smoothing, model.spec).reach
+    if length is not None and warm_up is None:
         logger.info("%s remembers all frames it has seen: the clip is rendered as one segment", model.spec.name)
-    if lead is None:
+    if warm_up is None:
         return plan_segments(clip.frames, None, lead=0, tail=0)
-    return plan_segments(clip.frames, length, lead, tail=0)
+    return plan_segments(clip.frames, length, lead=warm_up + reach, tail=reach)
 
 
 def render_segment(
@@ -306,6 +319,8 @@ def matte(
     *,
     model: str | None = None,
     weights: str | Path | None = None,
+    smooth: str | None = None,
+    strength: str | None = None,
     device: str | None = None,
     precision: str | None = None,
     compile: bool | None = None,
@@ -324,6 +339,7 @@ def matte(
     choice = choose(model or DEFAULT_MODEL, None if weights is None else Path(weights).expanduser(), runtime)
     logger.info("%s", choice)
     network, at_once = _ready(choice, runtime, source, on_weights)
+    smoothing = smoothing_for(parse_smoothing(smooth, strength), network.spec)
     every = range(source.frames)
     whole = Segment(0, frames=every, read=every)
     where = f" with a batch of {at_once}, a smaller one takes less" if at_once > 1 else ""
@@ -331,7 +347,7 @@ def matte(
     def stream() -> Iterator[Matte]:
         with (
             _clear_errors(source, network.spec, network.device, where),
-            closing(mattes(source, whole, network, at_once, Stopwatch())) as batches,
+            closing(mattes(source, whole, network, smoothing, at_once, Stopwatch())) as batches,
         ):
             for matted in batches:
                 rgb = ycbcr_to_rgb(matted.frames.luma, matted.frames.chroma, matted.frames.coding)

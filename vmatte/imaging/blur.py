@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,3 +51,14 @@ def _convolve(planes: Tensor, kernel: Tensor) -> Tensor:
     planes = F.conv2d(rows, kernel[:, :, None, :], groups=channels)
     columns = F.pad(planes, (0, 0, reach, reach), mode="replicate")
     return F.conv2d(columns, kernel[:, :, :, None], groups=channels)
+
+
+def box_mean(planes: Tensor, side: int) -> Tensor:
+    """The mean of the `side` × `side` pixels (odd) round each of planes (1, C, h, w) float32; the border goes on."""
+    if planes.device.type != "cpu":
+        padded = F.pad(planes, (side // 2,) * 4, mode="replicate")
+        return F.avg_pool2d(padded, side, stride=1)
+    means = torch.empty_like(planes, memory_format=torch.contiguous_format)
+    for plane, mean in zip(planes[0].numpy(), means[0].numpy(), strict=True):
+        cv2.blur(plane, (side, side), dst=mean, borderType=cv2.BORDER_REPLICATE)
+    return means
