@@ -16,6 +16,8 @@ from torch import Tensor
 
 from vmatte.imaging.resize import resize
 
+_DIS_SIDE = 32
+"""DIS refuses smaller pictures, or chooses its levels by their width alone and crashes where they are wide and low."""
 _COARSEST_SIDE = 16
 _STEPS = 4
 """Refinements at each level of the pyramid."""
@@ -32,14 +34,18 @@ def find_flow(source: Tensor, target: Tensor) -> Tensor:
     """
     if source.device.type != "cpu":
         return find_flow_on_device(source, target)
+    height, width = source.shape[-2:]
+    pictures = (_padded(luma[0, 0].numpy()) for luma in (source, target))
+    # A new one each time: it works in arrays of its own, which two threads must not share, and costs nothing.
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     # The stubs do not know it, but without None it would start from what lies in the array it is given.
-    flow = _dis().calc(source[0, 0].numpy(), target[0, 0].numpy(), None)  # type: ignore[call-overload]
+    flow = dis.calc(*pictures, None)[:height, :width]  # type: ignore[call-overload]
     return torch.from_numpy(np.ascontiguousarray(flow)).permute(2, 0, 1)[None]
 
 
-@lru_cache(maxsize=1)
-def _dis() -> cv2.DISOpticalFlow:
-    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+def _padded(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    below, right = (max(0, _DIS_SIDE - side) for side in luma.shape)
+    return np.pad(luma, ((0, below), (0, right)), mode="edge") if below or right else luma
 
 
 def find_flow_on_device(source: Tensor, target: Tensor) -> Tensor:

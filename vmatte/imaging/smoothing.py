@@ -8,9 +8,9 @@ from torch import Tensor
 from vmatte.imaging.blur import box_mean
 from vmatte.imaging.motion import resize_flow, warp
 
-_STANDS_PX = 0.5
+_STANDS_PX = 0.75
 """What moves less stands still: interpolating it would only soften its edge."""
-_SAME = 1 / 255
+_SAME = 0.5 / 255
 """Neighbours that differ by no more say what the frame says."""
 _CERTAINTY = 1.0
 """A matte near 0 or 1 counts for up to 1 + this as much as one at 0.5, where a network is torn."""

@@ -1,32 +1,36 @@
-"""Where each pixel came from."""
+"""Where each pixel came from: the motion of `vmatte.imaging` for pictures that are arrays."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
-import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from vmatte.imaging import motion
 
 Flow = NDArray[np.float32]
+"""(2, h, w) in pixels, x before y: pixel p of this picture lay at p + flow[:, p] in the last one."""
 
 
 def flow(previous: NDArray[np.uint8], luma: NDArray[np.uint8]) -> Flow:
-    """(h, w, 2) in pixels, x then y: pixel p of `luma` lay at p + flow[p] in `previous`; both (h, w), 8-bit codes.
-
-    Dense inverse search (Kroeger et al. 2016), OpenCV's fast preset.
-    """
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    return np.asarray(search.calc(luma, previous, np.zeros((*luma.shape, 2), np.float32)), np.float32)
+    """Where the pixels of `luma` lay in `previous`; both (h, w), 8-bit codes."""
+    return np.ascontiguousarray(motion.find_flow(_planes(luma), _planes(previous))[0].numpy())
 
 
-Values = TypeVar("Values", NDArray[np.float32], NDArray[np.uint8])
+def warp(plane: NDArray[np.float32], came_from: Flow) -> NDArray[np.float32]:
+    """`plane` (h, w) as it looks after the motion, cubic; the border is repeated outwards."""
+    return np.asarray(motion.warp(_planes(plane), _planes(came_from), cubic=True)[0, 0].numpy())
 
 
-def warp(plane: Values, came_from: Flow, interpolation: int = cv2.INTER_CUBIC) -> Values:
-    """`plane` (h, w) as it looks after the motion `came_from` (h, w, 2); the border is repeated outwards."""
-    height, width = plane.shape
-    across = came_from[..., 0] + np.arange(width, dtype=np.float32)
-    down = came_from[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    warped: Values = cv2.remap(plane, across, down, interpolation, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
-    return warped
+def resize_flow(came_from: Flow, size: tuple[int, int]) -> Flow:
+    """The flow for pictures of another (height, width)."""
+    return np.asarray(motion.resize_flow(_planes(came_from), size)[0].numpy())
+
+
+def _planes(parts: NDArray[Any]) -> Tensor:
+    """(1, C, h, w) of (C, h, w) or (h, w)."""
+    # torch warns of memory that it could not write to.
+    return torch.from_numpy(np.require(parts, requirements=["C", "W"])).reshape(1, -1, *parts.shape[-2:])

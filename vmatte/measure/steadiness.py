@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmatte.measure.metrics import Plane, Region, band_radius, edge_band, mean, total
-from vmatte.measure.motion import Flow, flow, warp
+from vmatte.measure.motion import Flow, flow, resize_flow, warp
 
 WORKING_LINES = 480
 STILL_FRAMES = 3
@@ -142,6 +142,7 @@ class Follower:
         shapes = {plane.shape for plane in (alpha, luma, truth) if plane is not None}
         if len(shapes) > 1 or (self._before is not None and self._before.alpha.shape != alpha.shape):
             raise ValueError(f"matte, picture and truth must keep one size; a frame has {sorted(shapes)}")
+        height, width = alpha.shape
         small = _working_picture(luma)
         before, band = self._before, edge_band(alpha if truth is None else truth)
         motion = None if before is None else _follow_picture(before.small, small)
@@ -159,8 +160,9 @@ class Follower:
         if before is not None and motion is not None and not steadiness.cut:
             lasted = before.unchanged_frames
             if motion.came_from is not None:
-                lasted = warp(lasted, motion.came_from, cv2.INTER_NEAREST)
-            came_from = None if motion.came_from is None else _enlarged(motion.came_from, alpha.shape)
+                # By whole pixels: counts are not mixed.
+                lasted = warp(lasted.astype(np.float32), np.rint(motion.came_from)).astype(np.uint8)
+            came_from = None if motion.came_from is None else resize_flow(motion.came_from, (height, width))
             unchanged = motion.unchanged
             if truth is not None and before.truth is not None:
                 unchanged = unchanged & _same_truth(_carried(before.truth, came_from), truth, small.shape)
@@ -175,7 +177,7 @@ class Follower:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Motion:
-    """`came_from` (h, w, 2), None where nothing moved; `unchanged` (h, w) is 1 or 0; `agreement`, at most 1, tells how
+    """`came_from` (2, h, w), None where nothing moved; `unchanged` (h, w) is 1 or 0; `agreement`, at most 1, tells how
     much of the picture motion explains."""
 
     came_from: Flow | None
@@ -199,9 +201,9 @@ def _follow_picture(previous: NDArray[np.uint8], small: NDArray[np.uint8]) -> _M
         return _Motion(None, unchanged, 1.0)
     came_from = flow(previous, small)
     as_one = _moves_as_one(came_from)
-    slow = np.maximum(abs(came_from[..., 0]), abs(came_from[..., 1])) < _NO_MOTION_PX
+    slow = abs(came_from).max(axis=0) < _NO_MOTION_PX
     # Where the picture is the same in place, any motion that was found there is the neighbours'.
-    came_from[slow | (unchanged > 0)] = 0
+    came_from[:, slow | (unchanged > 0)] = 0
     if not came_from.any():
         return _Motion(None, unchanged, _agreement(smooth, smooth_previous))
     carried = warp(smooth_previous, came_from)
@@ -232,10 +234,10 @@ def _same(picture: Plane, other: Plane) -> NDArray[np.uint8]:
 
 def _moves_as_one(came_from: Flow) -> NDArray[np.uint8]:
     """1 where the flow is the same to half a pixel within the edge band's reach, else 0."""
-    side = 2 * band_radius(came_from.shape[0]) + 1
+    side = 2 * band_radius(came_from.shape[1]) + 1
     window = np.ones((side, side), np.uint8)
-    spread = cv2.dilate(came_from, window) - cv2.erode(came_from, window)
-    return np.asarray(spread.max(axis=2) < _NO_MOTION_PX).view(np.uint8)
+    across, down = (cv2.dilate(part, window) - cv2.erode(part, window) for part in came_from)
+    return np.asarray(np.maximum(across, down) < _NO_MOTION_PX).view(np.uint8)
 
 
 def _same_truth(carried: Plane, truth: Plane, size: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -265,15 +267,6 @@ def _compare(carried: Plane, alpha: Plane, still: Region, edge: Region, steadine
         band_px=band_px,
         outline_px=outline_px,
     )
-
-
-def _enlarged(came_from: Flow, size: tuple[int, ...]) -> Flow:
-    """The flow (h, w, 2) for pictures of (height, width) `size`."""
-    height, width = came_from.shape[:2]
-    if (height, width) == size:
-        return came_from
-    scale = np.array([size[1] / width, size[0] / height], np.float32)
-    return np.asarray(cv2.resize(came_from, size[::-1], interpolation=cv2.INTER_LINEAR) * scale, np.float32)
 
 
 def _outline_length(inside: NDArray[np.bool_], region: Region) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vmatte.frames import FrameBatch, MatteBatch
@@ -17,11 +16,11 @@ from vmatte.imaging.shots import SAME_SHOT, agreement, thumbnail
 from vmatte.imaging.smoothing import agree, along, mismatch, unsteadiness
 from vmatte.job import GaussianSmoothing, MotionSmoothing
 
-WORKING_LINES = 512
+WORKING_LINES = 448
 """Short side of the grid on which motion is found and mattes are reconciled; larger mattes get the difference."""
 _TOLERANCE = 5.0
 """8-bit levels by which a neighbour's colours may be off before its matte counts for little."""
-_UNSTEADY_PX = 2.0
+_UNSTEADY_PX = 4.0
 """Pixels of the picture's grid; the same for how far the way there and back may end from where it began."""
 _FADING_FRAMES = 6.0
 """Frames after which a neighbour counts for little because of its distance alone."""
@@ -91,7 +90,8 @@ def _working_size(frame: tuple[int, int]) -> tuple[int, int]:
 
 
 def _halved(planes: Tensor) -> Tensor:
-    return F.avg_pool2d(planes, 2, ceil_mode=True)
+    height, width = planes.shape[-2:]
+    return resize(planes, (-(-height // 2), -(-width // 2)))
 
 
 def _find_motion(before: _Seen, behind: _Seen) -> None:
