@@ -216,6 +216,18 @@ def no_extension(folder: Path) -> list[object]:
     return [folder / "clip.mp4", "--bg", "navy", "-o", folder / "out"]
 
 
+def unknown_smoothing(folder: Path) -> list[object]:
+    return [folder / "clip.mp4", "--smooth", "median", "-o", folder / "out.mov"]
+
+
+def unknown_strength(folder: Path) -> list[object]:
+    return [folder / "clip.mp4", "--smooth-strength", "strong", "-o", folder / "out.mov"]
+
+
+def strength_of_nothing(folder: Path) -> list[object]:
+    return [folder / "clip.mp4", "--smooth", "off", "--smooth-strength", "low", "-o", folder / "out.mov"]
+
+
 MISTAKES: list[tuple[Callable[[Path], list[object]], str]] = [
     (no_clip, "missing.mp4 does not exist"),
     (text, "text.mp4 cannot be opened: it is no video"),
@@ -245,6 +257,9 @@ MISTAKES: list[tuple[Callable[[Path], list[object]], str]] = [
     (format_and_extension, "out.mov: webm goes into .webm, not into .mov"),
     (unknown_extension, "no encoding has the extension '.avi'"),
     (no_extension, "has no extension"),
+    (unknown_smoothing, "'median'; there are: motion, gaussian, off"),
+    (unknown_strength, "'strong' strong; there are: low, medium, high"),
+    (strength_of_nothing, "smoothing by off has no strength"),
 ]
 
 

@@ -12,13 +12,19 @@ from vmatte.job import (
     BlurPlate,
     ColorPlate,
     FilePlate,
+    GaussianSmoothing,
+    MotionSmoothing,
     NoPlate,
+    NoSmoothing,
     RenderJob,
     Runtime,
     make_job,
     make_runtime,
     parse_background,
+    parse_smoothing,
 )
+from vmatte.models.catalogue import MODELS
+from vmatte.pipeline import smoothing_for
 
 
 def test_every_css_colour_is_known() -> None:
@@ -134,7 +140,7 @@ def test_the_words_of_a_runtime_are_what_a_file_would_say() -> None:
     ("words", "says"),
     [
         ({"precision": "fp8"}, "precision cannot be 'fp8'; give auto, fp32, fp16"),
-        ({"batch": "many"}, "batch cannot be 'many'; give auto, or how many frames: 1 or more"),
+        ({"batch": "many"}, "batch cannot be 'many'; give auto, or how many frames: 1 to 1024"),
         ({"batch": "0"}, "batch cannot be '0'"),
         ({"batch": -1}, "batch cannot be -1"),
         ({"licence_guard": "gpl"}, "licence guard cannot be 'gpl'; give commercial or permissive"),
@@ -143,3 +149,68 @@ def test_the_words_of_a_runtime_are_what_a_file_would_say() -> None:
 def test_a_word_that_means_nothing_is_a_job_error(words: dict[str, object], says: str) -> None:
     with pytest.raises(JobError, match=says):
         make_runtime(**words)  # type: ignore[arg-type]
+
+
+# Smoothing
+
+
+@pytest.mark.parametrize(
+    ("method", "strength", "smoothing"),
+    [
+        (None, None, None),
+        ("off", None, NoSmoothing()),
+        ("gaussian", None, GaussianSmoothing(radius=2)),
+        ("motion", None, MotionSmoothing(strength="medium")),
+        ("motion", "low", MotionSmoothing(strength="low")),
+        (None, "high", MotionSmoothing(strength="high")),
+    ],
+)
+def test_two_words_become_a_smoothing(method: str | None, strength: str | None, smoothing: object) -> None:
+    assert parse_smoothing(method, strength) == smoothing
+    job = make_job("talk.mp4", smooth=method, strength=strength)
+    assert job.smoothing == smoothing
+    assert RenderJob.model_validate_json(job.model_dump_json()) == job
+
+
+@pytest.mark.parametrize(
+    ("method", "strength", "says"),
+    [
+        ("median", None, "no smoothing is called 'median'; there are: motion, gaussian, off"),
+        ("", None, "no smoothing is called ''; there are: motion, gaussian, off"),
+        ("motion", "strong", "no smoothing is 'strong' strong; there are: low, medium, high"),
+        (None, "strong", "no smoothing is 'strong' strong; there are: low, medium, high"),
+        ("off", "low", "smoothing by off has no strength; leave out 'low'"),
+        ("gaussian", "low", "smoothing by gaussian has no strength; leave out 'low'"),
+    ],
+)
+def test_a_smoothing_that_cannot_be_is_a_job_error(method: str | None, strength: str | None, says: str) -> None:
+    with pytest.raises(JobError, match=says):
+        parse_smoothing(method, strength)
+    with pytest.raises(JobError, match=says):
+        make_job("talk.mp4", smooth=method, strength=strength)
+
+
+@pytest.mark.parametrize(
+    ("name", "smoothing"),
+    [("luma-key", NoSmoothing()), ("modnet", MotionSmoothing()), ("rvm", MotionSmoothing())],
+)
+def test_a_network_is_smoothed_unless_a_job_says_otherwise_and_a_key_is_not(name: str, smoothing: object) -> None:
+    assert smoothing_for(None, MODELS[name]) == smoothing
+    for wanted in (NoSmoothing(), GaussianSmoothing(radius=5), MotionSmoothing(strength="high")):
+        assert smoothing_for(wanted, MODELS[name]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "reach"),
+    [(NoSmoothing(), 0), (GaussianSmoothing(radius=3), 4), (MotionSmoothing(strength="low"), 3)],
+)
+def test_a_smoothing_reaches_one_frame_further_than_it_averages(
+    smoothing: NoSmoothing | GaussianSmoothing | MotionSmoothing, reach: int
+) -> None:
+    assert smoothing.reach == reach
+
+
+def test_a_radius_has_bounds() -> None:
+    for radius in (0, 9):
+        with pytest.raises(ValidationError):
+            GaussianSmoothing(radius=radius)

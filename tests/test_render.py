@@ -698,6 +698,83 @@ def test_segments_of_a_network_with_a_short_memory_are_those_of_the_whole(
     assert alphas[4] == pytest.approx(255 * (74 + 0 + 184) / 219 / 3, abs=0.51)
 
 
+class Moody:
+    """A network whose alpha is a soft disc that grows and shrinks with the mean luma of the frame."""
+
+    def __init__(self) -> None:
+        self.key = load_model("luma-key")
+        self.spec, self.device = dataclasses.replace(self.key.spec, architecture="modnet"), self.key.device
+
+    def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
+        luma = self.key.predict(rgb).alpha
+        mood = (luma.mean(dim=(1, 2, 3), keepdim=True) * 997) % 1
+        rows, columns = torch.meshgrid(torch.arange(rgb.shape[2]), torch.arange(rgb.shape[3]), indexing="ij")
+        away = ((rows - 24.0).square() + (columns - 32.0).square()).sqrt()
+        return Prediction((12 + 6 * mood - away).div(4).clamp(0, 1), state=state)
+
+
+def grainy_clip(path: Path, frames: int = 20) -> Path:
+    """Two shots; each stands but for its grain."""
+    made = []
+    for number in range(frames):
+        scene = np.random.default_rng(number // 12).normal(size=(12, 16)).repeat(4, axis=0).repeat(4, axis=1)
+        grain = np.random.default_rng(100 + number).normal(size=(48, 64))
+        made.append(clips.gray((120 + 40 * scene + 2 * grain).clip(16, 235).round()))
+    return clips.write_clip(path, made, codec="ffv1")
+
+
+def alphas_in(folder: Path) -> NDArray[np.uint8]:
+    return np.stack([picture_at(path)[..., 3] for path in sorted(folder.iterdir())])
+
+
+@pytest.mark.parametrize("smooth", [None, "gaussian"])
+@pytest.mark.parametrize("length", [1, 7, 48])
+def test_segments_of_a_smoothed_clip_are_those_of_the_whole(
+    length: int, smooth: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: Moody())
+    clip = grainy_clip(tmp_path / "clip.mkv")
+    for name, runtime in (("whole", vmatte.Runtime()), ("cut", vmatte.Runtime(segment_frames=length))):
+        job = make_job(clip, output=tmp_path / name, encoding="png", smooth=smooth, **LUMA_KEY)
+        vmatte.render_job(job, runtime)
+    assert entries(tmp_path / "cut") == entries(tmp_path / "whole")
+    for name in entries(tmp_path / "whole"):
+        assert np.array_equal(picture_at(tmp_path / "cut" / name), picture_at(tmp_path / "whole" / name))
+
+
+def test_a_network_is_smoothed_by_default_and_less_flickers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: Moody())
+    clip = grainy_clip(tmp_path / "clip.mkv")
+    for smooth in (None, "motion", "off"):
+        vmatte.run(clip, output=tmp_path / str(smooth), encoding="png", smooth=smooth, **LUMA_KEY)
+    default, motion, off = (alphas_in(tmp_path / name).astype(int) for name in ("None", "motion", "off"))
+    assert np.array_equal(default, motion)
+    steps, steady = (np.abs(np.diff(alphas[:12], axis=0)).mean() for alphas in (off, motion))
+    assert steady < 0.5 * steps
+
+
+def test_a_key_is_not_smoothed_unless_asked(tmp_path: Path) -> None:
+    """Luma 40 is (40 − 16) / 219 whatever its neighbours are."""
+    clip = flickering_clip(tmp_path / "clip.mp4")
+    for smooth in (None, "off", "gaussian"):
+        vmatte.run(clip, output=tmp_path / str(smooth), encoding="png", smooth=smooth, **LUMA_KEY)
+    default, off, gaussian = (alphas_in(tmp_path / name) for name in ("None", "off", "gaussian"))
+    expected = [round(255 * min(max((luma - 16) / 219, 0), 1)) for luma in (40, 235, 90, 16, 200)]
+    assert default[:5, 24, 32].tolist() == pytest.approx(expected, abs=1)
+    assert np.array_equal(default, off)
+    assert not np.array_equal(gaussian, off)
+
+
+def test_mattes_are_smoothed_as_a_render_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: Moody())
+    clip = grainy_clip(tmp_path / "clip.mkv")
+    for smooth in (None, "off", "gaussian"):
+        vmatte.run(clip, output=tmp_path / str(smooth), encoding="png", smooth=smooth, **LUMA_KEY)
+        mattes = torch.stack([one.alpha[0] for one in vmatte.matte(clip, smooth=smooth, **LUMA_KEY)])
+        rendered = alphas_in(tmp_path / str(smooth)) / 255
+        np.testing.assert_allclose(mattes.numpy(), rendered, atol=0.51 / 255 + 1e-5)
+
+
 def test_a_network_that_never_forgets_renders_a_clip_as_one_segment_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,10 +9,14 @@ for matte in vmatte.matte("avatar.mp4"):
 from __future__ import annotations
 
 import logging
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# ONNX Runtime reports what it runs to its maker unless this is set before it is imported; nobody agreed to that here.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 logging.getLogger("vmatte").addHandler(logging.NullHandler())  # whoever imports it decides what is shown
 

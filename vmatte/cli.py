@@ -421,6 +421,8 @@ def _check_writable(file: Path) -> None:
 def models(context: typer.Context, licence_guard: Annotated[str | None, LICENCE_GUARD] = None) -> None:
     """List the models: name, licence, size, whether the weights are here, and what each is for."""
     if context.invoked_subcommand is not None:
+        if licence_guard is not None:
+            raise JobError(f"the licence guard marks the list of models; `{context.invoked_subcommand}` takes none")
         return
     from vmatte.job import make_runtime
     from vmatte.models.catalogue import MODELS

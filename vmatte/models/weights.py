@@ -12,7 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from vmatte.errors import ModelError
-from vmatte.models.contract import LocalFile, Source, Weights
+from vmatte.models.contract import HuggingFace, LocalFile, Source, Weights
 from vmatte.models.sources import FetchError, Report, bring, describe
 
 logger = logging.getLogger(__name__)
@@ -129,6 +129,10 @@ def _place(weights: Weights) -> Path:
     return cache_folder() / "weights" / weights.sha256[:12] / weights.file_name
 
 
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
 def _take(source: Source, weights: Weights, report: Report) -> Path:
     """The verified file as one source gives it: in its place in the cache, or a LocalFile where it lies."""
     if isinstance(source, LocalFile):
@@ -137,6 +141,8 @@ def _take(source: Source, weights: Weights, report: Report) -> Path:
             raise FetchError("there is no such file")
         _verify(path, weights)
         return path
+    if not isinstance(source, HuggingFace) and _offline():  # the hub may still have it in its own cache
+        raise FetchError("offline mode is on (HF_HUB_OFFLINE)")
     place = _place(weights)
     with _temporary_folder() as folder:
         arrival = Path(folder) / "arrival"

@@ -111,6 +111,7 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
             config.backbone = config.backbone or _backbone_in(Path(found))
             config.patch_order = config.patch_order or _patch_order_of(str(name), Path(found))
         wanted = options.pop("output_loading_info", False)
+        options["use_safetensors"] = True  # a pickle could run anything
         loaded: Any = super().from_pretrained(name, *arguments, config=config, output_loading_info=True, **options)
         model, loading = loaded
         _check(str(name), loading)
