@@ -94,7 +94,7 @@ def test_a_matte_that_is_right_costs_nothing_and_an_exponential_mean_lags(
     bench: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     figures = bench(truth_folder(tmp_path / "right"))["figures"]["right"]
-    assert list(figures) == ["off", "ema-0.2", "ema-0.8", "median-3"]
+    assert list(figures) == ["off", "gaussian", "motion", "ema-0.2", "ema-0.8", "median-3"]
     # What is left is the truth's own rounding to 255ths.
     assert figures["off"]["mad"] < 0.5
     assert figures["off"]["dtssd"] < 0.2

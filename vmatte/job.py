@@ -105,7 +105,7 @@ class MotionSmoothing(_Record):
     @property
     def own_weight(self) -> float:
         """Of the frame's own matte; the best neighbour's is 1."""
-        return {"low": 2.0, "medium": 1.0, "high": 1.0}[self.strength]
+        return {"low": 2.0, "medium": 1.3, "high": 1.0}[self.strength]
 
     @property
     def trim(self) -> float:
