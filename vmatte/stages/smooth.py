@@ -22,8 +22,6 @@ _TOLERANCE = 5.0
 """8-bit levels by which a neighbour's colours may be off before its matte counts for little."""
 _UNSTEADY_PX = 4.0
 """Pixels of the picture's grid; the same for how far the way there and back may end from where it began."""
-_FAR_PX = 8.0
-"""The same for how far it has come: what moves fast is hidden and shown from frame to frame, and flows err together."""
 _FADING_FRAMES = 6.0
 """Frames after which a neighbour counts for little because of its distance alone."""
 
@@ -132,9 +130,8 @@ def _agreed_along_motion(window: list[_Seen], place: int, options: MotionSmoothi
                 flow = flow + warp(step, flow)
             off = mismatch(seen.picture, window[there].picture, flow) / _TOLERANCE
             distance = (window[there].number - seen.number) / _FADING_FRAMES
-            far = flow.square().sum(dim=1, keepdim=True) / _FAR_PX**2
             mattes.append(along(window[there].alpha, flow))
-            weights.append(torch.exp(-(off.square() + distance**2 + far) / 2 - unsteady / _UNSTEADY_PX**2))
+            weights.append(torch.exp(-(off.square() + distance**2) / 2 - unsteady / _UNSTEADY_PX**2))
     if not weights:
         return seen.alpha
     return agree(torch.cat(mattes), torch.cat(weights), options.own_weight, options.trim)
