@@ -336,12 +336,13 @@ def matte(
     runtime = make_runtime(
         device=device, precision=precision, compile=compile, batch=batch, licence_guard=licence_guard
     )
+    wanted = parse_smoothing(smooth, strength)
     choice = choose(model or DEFAULT_MODEL, None if weights is None else Path(weights).expanduser(), runtime)
     logger.info("%s", choice)
     network, at_once = _ready(choice, runtime, source, on_weights)
-    smoothing = smoothing_for(parse_smoothing(smooth, strength), network.spec)
     every = range(source.frames)
     whole = Segment(0, frames=every, read=every)
+    smoothing = smoothing_for(wanted, network.spec)
     where = f" with a batch of {at_once}, a smaller one takes less" if at_once > 1 else ""
 
     def stream() -> Iterator[Matte]:

@@ -56,7 +56,7 @@ def smooth(mattes: Iterable[MatteBatch], options: GaussianSmoothing | MotionSmoo
             window.append(_see(one))
             if isinstance(options, MotionSmoothing) and len(window) > 1:
                 _find_motion(window[-2], window[-1])
-            while done < len(window) and window[done].number + options.reach <= window[-1].number:
+            while window[done].number + options.reach <= window[-1].number:
                 yield _smoothed(window, done, options)
                 done += 1
             while window[0].number + options.reach < window[done].number:
