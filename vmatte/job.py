@@ -91,26 +91,23 @@ class MotionSmoothing(_Record):
 
     method: Literal["motion"] = "motion"
     strength: Strength = "medium"
+    radius: Annotated[int, Field(ge=1, le=8)] | None = None
+    """Frames on each side; None: as the strength has it."""
 
     @property
-    def radius(self) -> int:
-        """Frames on each side."""
-        return {"low": 2, "medium": 4, "high": 4}[self.strength]
+    def frames(self) -> int:
+        """Frames on each side that are asked."""
+        return self.radius or {"low": 2, "medium": 4, "high": 6}[self.strength]
 
     @property
     def reach(self) -> int:
         """Frames on each side that a frame's matte depends on: one more, which tells a cut from a flash."""
-        return self.radius + 1
+        return self.frames + 1
 
     @property
     def own_weight(self) -> float:
         """Of the frame's own matte; the best neighbour's is 1."""
         return {"low": 2.0, "medium": 1.3, "high": 1.0}[self.strength]
-
-    @property
-    def trim(self) -> float:
-        """The share of the weight that is cut off at either end: near 0.5 the middle one decides, 0 is the mean."""
-        return {"low": 0.35, "medium": 0.35, "high": 0.2}[self.strength]
 
 
 Smoothing = Annotated[NoSmoothing | GaussianSmoothing | MotionSmoothing, Field(discriminator="method")]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vmatte.imaging.motion import find_flow
-from vmatte.imaging.smoothing import agree, along, mismatch, trimmed_mean, unsteadiness
+from vmatte.imaging.motion import find_flow, warp
+from vmatte.imaging.smoothing import agree, along, mismatch, standing, trimmed_mean, unsteadiness
 
 
 def stacked(*values: float) -> Tensor:
@@ -77,35 +77,36 @@ def test_of_equal_weights_it_is_the_mean_of_the_middle_ones() -> None:
 def test_where_all_agree_but_for_rounding_a_frame_keeps_its_own_bits() -> None:
     own = some(1, 1, 6, 8)
     near = (own + (some(4, 1, 6, 8, seed=1) - 0.5) * 2 * 0.2 / 255).clamp(0, 1)
-    assert torch.equal(agree(torch.cat([own, near]), torch.ones(4, 1, 3, 4), own_weight=1, trim=0.35), own)
+    assert torch.equal(agree(torch.cat([own, near]), torch.ones(4, 1, 3, 4), own_weight=1), own)
 
 
 def test_what_one_says_against_many_counts_for_nothing() -> None:
     mattes = torch.ones(5, 1, 4, 6)
     mattes[0, 0, :2] = 0
     mattes[3, 0, 2:] = 0
-    assert torch.equal(agree(mattes, torch.ones(4, 1, 2, 3), own_weight=1, trim=0.35), torch.ones(1, 1, 4, 6))
+    assert torch.equal(agree(mattes, torch.ones(4, 1, 2, 3), own_weight=1), torch.ones(1, 1, 4, 6))
 
 
 def test_neighbours_without_weight_leave_a_frame_its_own() -> None:
     own, others = some(1, 1, 5, 7), some(4, 1, 5, 7, seed=1)
-    torch.testing.assert_close(agree(torch.cat([own, others]), torch.zeros(4, 1, 3, 4), 1, 0.35), own)
+    torch.testing.assert_close(agree(torch.cat([own, others]), torch.zeros(4, 1, 3, 4), 1), own)
 
 
 def test_a_neighbours_weight_holds_for_the_four_pixels_that_it_lies_on() -> None:
-    """With a trim of 0 and mattes of 0 and 1 the mean is (weight × 1) / (own weight + weight): both are certain."""
+    """Mattes of 0 and 1, both certain, weigh 0.5 and `fine`: of all weight the middle 0.3 counts, from 0.35 to 0.65."""
     mattes = torch.cat([torch.zeros(1, 1, 5, 7), torch.ones(1, 1, 5, 7)])
     weights = some(1, 1, 3, 4)
     fine = np.kron(weights[0, 0].numpy(), np.ones((2, 2)))[:5, :7]
-    found = agree(mattes, weights, own_weight=2, trim=0)[0, 0].numpy()
-    np.testing.assert_allclose(found, fine / (2 + fine), rtol=1e-5)
+    share = 0.5 / (0.5 + fine)  # of the zeros, which come first
+    found = agree(mattes, weights, own_weight=0.5)[0, 0].numpy()
+    np.testing.assert_allclose(found, (0.65 - share.clip(0.35, 0.65)) / 0.3, atol=1e-5)
 
 
 def test_who_is_certain_counts_for_up_to_twice_as_much() -> None:
-    # 0.5 is torn (1), 1 is certain (2): (1 × 0.5 + 2 × 1) / 3.
+    # 0.5 is torn (its weight stays 1), 1 is certain (0.5 becomes 1): they meet in the middle.
     mattes = torch.cat([torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 1, 2, 2)])
-    found = agree(mattes, torch.ones(1, 1, 1, 1), own_weight=1, trim=0)
-    torch.testing.assert_close(found, torch.full((1, 1, 2, 2), 2.5 / 3))
+    found = agree(mattes, torch.full((1, 1, 1, 1), 0.5), own_weight=1)
+    torch.testing.assert_close(found, torch.full((1, 1, 2, 2), 0.75))
 
 
 # The evidence
@@ -147,8 +148,14 @@ def test_a_picture_mismatches_by_the_mean_difference_of_its_colours() -> None:
     picture = 255 * some(1, 3, 60, 80)
     neighbour = torch.roll(picture, shifts=(2, 4), dims=(2, 3))
     neighbour[:, 0] += 9
-    found = mismatch(picture, neighbour, shift(4, 2))
+    found = mismatch(picture, warp(neighbour, shift(4, 2)))
     torch.testing.assert_close(found[..., 6:-6, 6:-6], torch.full((1, 1, 48, 68), 3.0), atol=1e-3, rtol=0)
+
+
+def test_a_flow_that_wanders_and_fits_no_better_has_found_nothing() -> None:
+    flow = torch.cat([shift(3, -2, 1, 1), shift(3, -2, 1, 1), shift(3, -3, 1, 1)], dim=3)
+    in_place, moved = (torch.tensor(levels).view(1, 1, 1, 3) for levels in ([4.9, 5.1, 4.9], [3.0, 3.0, 3.0]))
+    assert standing(flow, in_place, moved).flatten().tolist() == [True, False, False]
 
 
 def test_a_matte_comes_along_a_flow_of_half_its_size() -> None:

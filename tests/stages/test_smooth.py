@@ -176,6 +176,15 @@ def test_frames_and_foreground_pass_as_they_are() -> None:
         assert torch.equal(one.foreground, other.foreground)
 
 
+def test_noise_on_a_flat_picture_is_no_motion_that_takes_the_edge_along() -> None:
+    """The matte's edge breathes by a pixel where nothing moves: the middle of nine frames moves a third as much."""
+    flat, breath = np.full((3, 72, 96), 110, np.float32), np.random.default_rng(5)
+    edges = [disc_at(48, 36, 20 + breath.normal(), 72, 96) for _ in range(24)]
+    frames = shot([noisy(flat, t) for t in range(24)], edges)
+    flicker = [float(alphas_of(mattes).diff(dim=0)[4:-4].abs().mean()) for mattes in (frames, smoothed(frames))]
+    assert flicker[1] < flicker[0] / 3, flicker
+
+
 # Holes and blobs
 
 
@@ -319,7 +328,7 @@ def half_a_flash(frames: int, flash: int) -> list[MatteBatch]:
 def test_one_frame_less_of_halo_would_show_a_seam(options: GaussianSmoothing | MotionSmoothing) -> None:
     """Frame 10 is a flash, which only 11 tells from a cut; `radius` frames before it counts for the last time."""
     frames = half_a_flash(20, flash=10)
-    length = 10 - options.radius + 1
+    length = 10 - options.reach + 2
     whole = alphas_of(smoothed(frames, options))
     assert torch.equal(alphas_of(by_segments(frames, length, options, options.reach)), whole)
     differs = (alphas_of(by_segments(frames, length, options, options.reach - 1)) != whole).flatten(1).any(1)
@@ -343,7 +352,7 @@ def test_segments_of_a_clip_with_lost_frames_join_without_a_seam(options: Gaussi
 
 
 def test_a_frame_that_is_too_far_behind_a_gap_does_not_count() -> None:
-    numbers = [0, 1, 2, 3 + MOTION.radius, 4 + MOTION.radius]
+    numbers = [0, 1, 2, 3 + MOTION.frames, 4 + MOTION.frames]
     frames = shot([texture(72, 96, 1)] * 5, random_alphas(5, 72, 96), numbers=numbers)
     made = alphas_of(smoothed(frames))
     assert torch.equal(made[:3], alphas_of(smoothed(frames[:3])))

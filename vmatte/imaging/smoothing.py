@@ -10,8 +10,15 @@ from vmatte.imaging.motion import resize_flow, warp
 
 _STANDS_PX = 0.75
 """What moves less stands still: interpolating it would only soften its edge."""
+_NO_WORSE = 2.0
+"""8-bit levels by which a neighbour may fit worse in place than along the flow, and yet have stood still: where the
+picture is flat or noisy a flow wanders, and takes the matte along."""
+_WANDERS_PX = 4.0
+"""A flow that goes farther has found something."""
 _SAME = 0.5 / 255
 """Neighbours that differ by no more say what the frame says."""
+_TRIM = 0.35
+"""Of the weight, cut off at either end: near 0.5 the middle one decides, at 0 it is the mean."""
 _CERTAINTY = 1.0
 """A matte near 0 or 1 counts for up to 1 + this as much as one at 0.5, where a network is torn."""
 
@@ -22,12 +29,18 @@ def unsteadiness(there: Tensor, back: Tensor) -> Tensor:
     return (there + warp(back, there)).square_().sum(dim=1, keepdim=True)
 
 
-def mismatch(picture: Tensor, neighbour: Tensor, flow: Tensor) -> Tensor:
-    """Mean difference (1, 1, h, w) of the colours round each pixel, 5 × 5, from those at the flow's end.
+def mismatch(picture: Tensor, neighbour: Tensor) -> Tensor:
+    """Mean difference (1, 1, h, w) of the colours round each pixel, 5 × 5, of two pictures (1, C, h, w)."""
+    return box_mean((neighbour - picture).abs_().mean(dim=1, keepdim=True), 5)
 
-    Pictures (1, C, h, w) are float32, in their own unit.
+
+def standing(flow: Tensor, in_place: Tensor, moved: Tensor) -> Tensor:
+    """Where (1, 1, h, w), bool, a neighbour's pixels have stood still, whatever a flow says that fits no better.
+
+    `in_place` and `moved` (1, 1, h, w) are the neighbour's mismatch without and with the flow, in 8-bit levels.
     """
-    return box_mean((warp(neighbour, flow) - picture).abs_().mean(dim=1, keepdim=True), 5)
+    wanders = flow.square().sum(dim=1, keepdim=True) < _WANDERS_PX**2
+    return wanders & (in_place <= moved + _NO_WORSE)
 
 
 def along(alpha: Tensor, flow: Tensor) -> Tensor:
@@ -38,7 +51,7 @@ def along(alpha: Tensor, flow: Tensor) -> Tensor:
     return warp(alpha, resize_flow(flow.masked_fill(still, 0), size), cubic=True).clamp_(0, 1)
 
 
-def agree(mattes: Tensor, weights: Tensor, own_weight: float, trim: float) -> Tensor:
+def agree(mattes: Tensor, weights: Tensor, own_weight: float) -> Tensor:
     """The matte (1, 1, h, w) that a frame's own and its neighbours' make: mattes (1 + K, 1, h, w), own first.
 
     The neighbours' weights (K, 1, h/2, w/2) are between 0 and 1. A trimmed mean: what few say against many counts for
@@ -50,13 +63,13 @@ def agree(mattes: Tensor, weights: Tensor, own_weight: float, trim: float) -> Te
     if own.device.type != "cpu":  # to know how many differ would make the host wait
         fine = weights.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)[..., :height, :width]
         every = torch.cat([torch.full_like(own, own_weight), fine]) * _certainty(mattes)
-        return torch.where(differ, trimmed_mean(mattes, every, trim), own)
+        return torch.where(differ, trimmed_mean(mattes, every, _TRIM), own)
     places = differ.flatten().nonzero().flatten()
     coarse = torch.div(places, 2 * width, rounding_mode="floor") * weights.shape[-1] + places % width // 2
     every = torch.cat([torch.full((1, len(places)), own_weight), weights.flatten(1)[:, coarse]])
     values = mattes.flatten(1)[:, places]
     agreed = own.clone()
-    agreed.view(-1)[places] = trimmed_mean(values, every * _certainty(values), trim)
+    agreed.view(-1)[places] = trimmed_mean(values, every * _certainty(values), _TRIM)
     return agreed
 
 

@@ -13,7 +13,7 @@ from vmatte.imaging.blur import box_mean
 from vmatte.imaging.motion import find_flow, warp
 from vmatte.imaging.resize import resize
 from vmatte.imaging.shots import SAME_SHOT, agreement, thumbnail
-from vmatte.imaging.smoothing import agree, along, mismatch, unsteadiness
+from vmatte.imaging.smoothing import agree, along, mismatch, standing, unsteadiness
 from vmatte.job import GaussianSmoothing, MotionSmoothing
 
 WORKING_LINES = 448
@@ -40,6 +40,8 @@ class _Seen:
     thumbnail: Tensor
     flows: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """To the frame before (−1) and behind (1): flow on the picture's grid, in its pixels, and its unsteadiness."""
+    follows: dict[int, bool] = field(default_factory=dict)
+    """Whether it shows the shot of the frame 1 and 2 before it."""
 
     @property
     def number(self) -> int:
@@ -54,6 +56,7 @@ def smooth(mattes: Iterable[MatteBatch], options: GaussianSmoothing | MotionSmoo
     for matte in mattes:
         for one in _singly(matte):
             window.append(_see(one))
+            _compare_with_those_before(window)
             if isinstance(options, MotionSmoothing) and len(window) > 1:
                 _find_motion(window[-2], window[-1])
             while window[done].number + options.reach <= window[-1].number:
@@ -121,20 +124,24 @@ def _agreed_along_motion(window: list[_Seen], place: int, options: MotionSmoothi
     mattes, weights = [seen.alpha], []
     for way in (-1, 1):
         flow = unsteady = None
-        for there in _neighbours(window, place, way, options.radius):
+        for there in _neighbours(window, place, way, options.frames):
             step, step_unsteady = window[there - way].flows[way]
             if flow is None or unsteady is None:
                 flow, unsteady = step, step_unsteady
             else:
                 unsteady = unsteady + warp(step_unsteady, flow)
                 flow = flow + warp(step, flow)
-            off = mismatch(seen.picture, window[there].picture, flow) / _TOLERANCE
+            moved = mismatch(seen.picture, warp(window[there].picture, flow))
+            in_place = mismatch(seen.picture, window[there].picture)
+            stands = standing(flow, in_place, moved)
+            off = torch.where(stands, in_place, moved) / _TOLERANCE
+            lost = unsteady.masked_fill(stands, 0) / _UNSTEADY_PX**2
             distance = (window[there].number - seen.number) / _FADING_FRAMES
-            mattes.append(along(window[there].alpha, flow))
-            weights.append(torch.exp(-(off.square() + distance**2) / 2 - unsteady / _UNSTEADY_PX**2))
+            mattes.append(along(window[there].alpha, flow.masked_fill(stands, 0)))
+            weights.append(torch.exp(-(off.square() + distance**2) / 2 - lost))
     if not weights:
         return seen.alpha
-    return agree(torch.cat(mattes), torch.cat(weights), options.own_weight, options.trim)
+    return agree(torch.cat(mattes), torch.cat(weights), options.own_weight)
 
 
 def _mean_in_place(window: list[_Seen], place: int, options: GaussianSmoothing) -> Tensor:
@@ -161,14 +168,15 @@ def _neighbours(window: list[_Seen], place: int, way: int, radius: int) -> Itera
 
 def _is_cut(window: list[_Seen], place: int) -> bool:
     """Whether a shot ends with the frame at `place`; not where those on both sides of a strange one agree: a flash."""
-    before, behind = window[place], window[place + 1]
-    if _of_one_shot(before, behind):
-        return False
-    if place > 0 and window[place - 1].number == before.number - 1 and _of_one_shot(window[place - 1], behind):
-        return False
-    after = window[place + 2] if place + 2 < len(window) else None
-    return after is None or after.number != behind.number + 1 or not _of_one_shot(before, after)
+    behind, after = window[place + 1], window[place + 2] if place + 2 < len(window) else None
+    return not (
+        behind.follows[1] or behind.follows.get(2, False) or (after is not None and after.follows.get(2, False))
+    )
 
 
-def _of_one_shot(one: _Seen, other: _Seen) -> bool:
-    return float(agreement(one.thumbnail, other.thumbnail)) > SAME_SHOT
+def _compare_with_those_before(window: list[_Seen]) -> None:
+    last = window[-1]
+    for back in (1, 2):
+        # Beside a frame that is lost no other can be a flash: nobody is two before.
+        if len(window) > back and (back == 1 or window[-1 - back].number == last.number - back):
+            last.follows[back] = float(agreement(window[-1 - back].thumbnail, last.thumbnail)) > SAME_SHOT
