@@ -333,11 +333,17 @@ def render_cost(render: Render, subject: Subject) -> dict[str, object]:
 
 def write(render: Render, model: MattingModel, segments: Sequence[Segment], stopwatch: Stopwatch) -> None:
     """Render segments and join them, as `vmatte run` does."""
-    from vmatte.render import Task, render_segment
-    from vmatte.video.join import join
+    from vmatte.pipeline import layers, settled_mattes, smoothing_for
+    from vmatte.video.join import EncodedSegment, join
+    from vmatte.video.write import encode
 
-    tasks = [Task(render.job, render.batch, render.clip, segment, render.folder) for segment in segments]
-    encoded = [render_segment(task, model, stopwatch)[0] for task in tasks]
+    job, clip, encoded = render.job, render.clip, []
+    for segment in segments:
+        path = render.folder / f"{segment.number}{job.row.suffix}"
+        smoothing = smoothing_for(job.smoothing, model.spec)
+        matted = settled_mattes(clip, [segment], model, smoothing, render.batch, stopwatch)
+        with layers(job, clip, matted, model.device, stopwatch) as batches, stopwatch.step("encode"):
+            encoded.append(EncodedSegment(path, tuple(encode(batches, path, job.row, clip.delivery, clip.rate))))
     join(encoded, render.clip, render.job.row, render.folder / "joined.mp4")
 
 

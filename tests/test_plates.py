@@ -326,10 +326,11 @@ def test_segments_see_the_same_video_as_one_render_does(tmp_path: Path) -> None:
         encoding="png",
         background={"method": "file", "path": plate},
         model="luma-key",
+        segment_frames=6,
     )
     from vmatte.render import render_job
 
-    render_job(job, vmatte.Runtime(segment_frames=6))
+    render_job(job, vmatte.Runtime())
     frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "cut").iterdir())]
     assert [number_of(frame) for frame in frames] == [number % 7 for number in range(20)]
 

@@ -34,7 +34,7 @@ import vmatte
 from vmatte.errors import ModelError
 from vmatte.job import make_job
 from vmatte.models.catalogue import MODELS, load_model
-from vmatte.models.contract import Prediction, State
+from vmatte.models.contract import MattingModel, Prediction, State
 
 LUMA_KEY = {"model": "luma-key"}
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -294,7 +294,7 @@ def test_a_file_that_turned_up_during_the_render_is_not_overwritten(name: str, c
     with pytest.raises(vmatte.VmatteError, match="out"):
         vmatte.run(clip, output=output, on_frames=at_the_end(turn_up), **options, **LUMA_KEY)
     assert (output / "mine.txt" if name == "out" else output).read_text() == "precious"
-    assert entries(tmp_path) == {"clip.mp4", name}
+    assert entries(tmp_path) == {"clip.mp4", name, f".{name}.vmatte"}  # what is finished waits for a -y
 
 
 def test_a_folder_that_went_away_during_the_render_is_an_error(clip: Path, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_a_folder_that_went_away_during_the_render_is_an_error(clip: Path, tmp_p
 def test_a_clip_that_went_away_during_the_render_is_an_error(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(vmatte.VmatteError, match=r"clip\.mp4"):
         vmatte.run(clip, background="navy", output=tmp_path / "out.mp4", on_frames=at_the_end(clip.unlink), **LUMA_KEY)
-    assert entries(tmp_path) == set()
+    assert entries(tmp_path) == {".out.mp4.vmatte"}  # what is finished waits for the clip
 
 
 def test_overwriting_pictures_leaves_none_of_the_old_ones(clip: Path, tmp_path: Path) -> None:
@@ -661,6 +661,12 @@ def test_memory_does_not_grow_with_the_clip(options: tuple[str, ...], tmp_path: 
 # Networks that remember
 
 
+def use(monkeypatch: pytest.MonkeyPatch, network: MattingModel) -> None:
+    """Let a test's own network be what a job's model is."""
+    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    monkeypatch.setitem(MODELS, "luma-key", network.spec)
+
+
 class FadingLuma:
     """Alpha is the mean luma of this frame and the two before it."""
 
@@ -684,10 +690,11 @@ def flickering_clip(path: Path) -> Path:
 def test_segments_of_a_network_with_a_short_memory_are_those_of_the_whole(
     length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: FadingLuma(warm_up=2))
+    use(monkeypatch, FadingLuma(warm_up=2))
     clip = flickering_clip(tmp_path / "clip.mp4")
-    for name, runtime in (("whole", vmatte.Runtime()), ("cut", vmatte.Runtime(segment_frames=length))):
-        vmatte.render_job(make_job(clip, output=tmp_path / name, encoding="png", **LUMA_KEY), runtime)
+    for name, frames in (("whole", None), ("cut", length)):
+        job = make_job(clip, output=tmp_path / name, encoding="png", segment_frames=frames, **LUMA_KEY)
+        vmatte.render_job(job, vmatte.Runtime())
     names = sorted(entries(tmp_path / "whole"))
     assert len(names) == 10
     for name in names:
@@ -732,18 +739,18 @@ def alphas_in(folder: Path) -> NDArray[np.uint8]:
 def test_segments_of_a_smoothed_clip_are_those_of_the_whole(
     length: int, smooth: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: Moody())
+    use(monkeypatch, Moody())
     clip = grainy_clip(tmp_path / "clip.mkv")
-    for name, runtime in (("whole", vmatte.Runtime()), ("cut", vmatte.Runtime(segment_frames=length))):
-        job = make_job(clip, output=tmp_path / name, encoding="png", smooth=smooth, **LUMA_KEY)
-        vmatte.render_job(job, runtime)
+    for name, frames in (("whole", None), ("cut", length)):
+        job = make_job(clip, output=tmp_path / name, encoding="png", smooth=smooth, segment_frames=frames, **LUMA_KEY)
+        vmatte.render_job(job, vmatte.Runtime())
     assert entries(tmp_path / "cut") == entries(tmp_path / "whole")
     for name in entries(tmp_path / "whole"):
         assert np.array_equal(picture_at(tmp_path / "cut" / name), picture_at(tmp_path / "whole" / name))
 
 
 def test_a_network_is_smoothed_by_default_and_less_flickers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: Moody())
+    use(monkeypatch, Moody())
     clip = grainy_clip(tmp_path / "clip.mkv")
     for smooth in (None, "motion", "off"):
         vmatte.run(clip, output=tmp_path / str(smooth), encoding="png", smooth=smooth, **LUMA_KEY)
@@ -766,7 +773,7 @@ def test_a_key_is_not_smoothed_unless_asked(tmp_path: Path) -> None:
 
 
 def test_mattes_are_smoothed_as_a_render_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: Moody())
+    use(monkeypatch, Moody())
     clip = grainy_clip(tmp_path / "clip.mkv")
     for smooth in (None, "off", "gaussian"):
         vmatte.run(clip, output=tmp_path / str(smooth), encoding="png", smooth=smooth, **LUMA_KEY)
@@ -775,16 +782,15 @@ def test_mattes_are_smoothed_as_a_render_is(tmp_path: Path, monkeypatch: pytest.
         np.testing.assert_allclose(mattes.numpy(), rendered, atol=0.51 / 255 + 1e-5)
 
 
-def test_a_network_that_never_forgets_renders_a_clip_as_one_segment_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_network_that_never_forgets_sees_all_frames_before_a_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: FadingLuma(warm_up=None))
+    use(monkeypatch, FadingLuma(warm_up=None))
     clip = flickering_clip(tmp_path / "clip.mp4")
-    with caplog.at_level("INFO"):
-        for name, runtime in (("whole", vmatte.Runtime()), ("cut", vmatte.Runtime(segment_frames=2))):
-            vmatte.render_job(make_job(clip, output=tmp_path / f"{name}.mov", **LUMA_KEY), runtime)
+    for name, frames in (("whole", None), ("cut", 2)):
+        job = make_job(clip, output=tmp_path / f"{name}.mov", segment_frames=frames, **LUMA_KEY)
+        vmatte.render_job(job, vmatte.Runtime())
     assert (tmp_path / "cut.mov").read_bytes() == (tmp_path / "whole.mov").read_bytes()
-    assert caplog.text.count("remembers all frames it has seen: the clip is rendered as one segment") == 1
 
 
 # A network
@@ -811,9 +817,10 @@ def test_a_style_without_a_file_is_a_mistake(tmp_path: Path) -> None:
 def test_rvm_renders_the_same_whether_segments_are_asked_for_or_not(tmp_path: Path, run_ffmpeg: Tool) -> None:
     run_ffmpeg("-i", SAMPLES / "avatar.mp4", "-frames:v", 6, "-c", "copy", "-an", tmp_path / "clip.mp4")
     made = []
-    for runtime in (vmatte.Runtime(), vmatte.Runtime(segment_frames=2), vmatte.Runtime(batch=4)):
-        job = make_job(tmp_path / "clip.mp4", output=tmp_path / f"out{len(made)}", encoding="png", model="rvm")
-        report = vmatte.render_job(job, runtime)
+    for frames, batch in ((None, 1), (2, 1), (None, 4)):
+        output = tmp_path / f"out{len(made)}"
+        job = make_job(tmp_path / "clip.mp4", output=output, encoding="png", model="rvm", segment_frames=frames)
+        report = vmatte.render_job(job, vmatte.Runtime(batch=batch, cache=False))
         made.append(report.sha256)
         assert (report.frames, report.licence) == (6, "GPL-3.0")
     assert len(set(made)) == 1
@@ -899,9 +906,9 @@ def test_the_smaller_batch_is_kept_for_the_segments_that_follow(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Greedy(1)
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
-    job = make_job(clip, output=tmp_path / "out.mov", model="luma-key")
-    vmatte.render_job(job, vmatte.Runtime(batch=2, segment_frames=2, device="cpu"))
+    use(monkeypatch, network)
+    job = make_job(clip, output=tmp_path / "out.mov", model="luma-key", segment_frames=2)
+    vmatte.render_job(job, vmatte.Runtime(batch=2, device="cpu"))
     assert network.batches == [2] + [1] * 6
 
 
@@ -920,7 +927,7 @@ def test_a_batch_that_did_not_fit_is_gone_when_a_smaller_one_is_tried(
             return super().predict(rgb, state)
 
     network = Watching(2)
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    use(monkeypatch, network)
     job = make_job(clip, background="navy", output=tmp_path / "out.mp4", model="luma-key")
     # What holds it may be no circle, which only the collector would find, and that one late.
     monkeypatch.setattr(gc, "collect", lambda: 0)
@@ -939,7 +946,7 @@ def test_compiled_graphs_are_given_up_before_a_smaller_batch_is_tried(
 
     network = Greedy(3)
     seen_at_reset: list[list[int]] = []
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    use(monkeypatch, network)
     monkeypatch.setattr(torch.compiler, "reset", lambda: seen_at_reset.append(list(network.batches)))
     job = make_job(clip, output=tmp_path / "out.mov", model="luma-key")
     vmatte.render_job(job, vmatte.Runtime(batch=6, device="cpu"))
@@ -981,7 +988,7 @@ def test_another_error_of_torchs_is_not_taken_for_a_lack_of_memory(
 ) -> None:
     network = Greedy(8)
     monkeypatch.setattr(network, "predict", lambda rgb, _: rgb.view(-1, 7, 11))
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    use(monkeypatch, network)
     with pytest.raises(RuntimeError, match="shape"):
         vmatte.run(clip, output=tmp_path / "out.mov", device="cpu", batch=2, **LUMA_KEY)
 
@@ -1001,7 +1008,7 @@ def test_what_mps_cannot_do_is_an_error_that_names_the_cpu(
         raise error
 
     network = Greedy(8)
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    use(monkeypatch, network)
     monkeypatch.setattr("vmatte.render.layers", fail)
     reason = re.escape(str(error).splitlines()[0])
     for kind, raised, message in (
@@ -1025,7 +1032,7 @@ def test_torch_has_its_threads_where_it_computes_the_network_on_a_cpu(
     seen: set[int] = set()
     network = Counting(8)
     network.spec = dataclasses.replace(MODELS[row], input_size=network.spec.input_size)
-    monkeypatch.setattr("vmatte.render.build_model", lambda *_: network)
+    use(monkeypatch, network)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -52,7 +52,7 @@ def main() -> None:
     except VmatteError as error:
         _fail(" ".join(str(error).split()), error.exit_code)
     except _Interrupted:
-        _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
+        _fail("interrupted; the same command goes on from what is finished", EXIT_INTERRUPTED)
 
 
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no hang-up
@@ -130,6 +130,12 @@ def run(
         bool | None, typer.Option("--compile", help="let torch.compile make the network faster first")
     ] = None,
     licence_guard: Annotated[str | None, LICENCE_GUARD] = None,
+    segment_frames: Annotated[
+        int | None, typer.Option(help="frames that are lost at most when a render is cut off", show_default="240")
+    ] = None,
+    cache: Annotated[
+        bool | None, typer.Option("--cache/--no-cache", help="keep mattes for later renders", show_default="--cache")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="replace an existing output")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
@@ -152,6 +158,8 @@ def run(
             compile=compile,
             batch=batch,
             licence_guard=licence_guard,
+            segment_frames=segment_frames,
+            cache=cache,
             overwrite=overwrite,
             on_frames=on_frames,
             on_weights=on_weights,

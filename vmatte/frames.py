@@ -58,6 +58,24 @@ class FrameBatch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class MatteCodes:
+    """What is kept of mattes: alpha (T,1,H,W) uint16 and, if it is known, foreground R'G'B' (T,3,H,W), uint8 or uint16
+    of the clip's depth, 0 where alpha is not soft."""
+
+    alpha: Tensor
+    foreground: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptMatte:
+    """The same of one frame, in the host's memory: alpha (H,W), foreground (3,H,W)."""
+
+    number: int
+    alpha: NDArray[np.uint16]
+    foreground: NDArray[np.generic] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MatteBatch:
     """Frames with their matte: alpha (T,1,H,W) float32 in [0, 1].
 
@@ -68,6 +86,8 @@ class MatteBatch:
     frames: FrameBatch
     alpha: Tensor
     foreground: Tensor | None = None
+    codes: MatteCodes | None = None
+    """The same as it is kept, once it is settled."""
 
     def __post_init__(self) -> None:
         if self.alpha.shape != self.frames.luma.shape:
@@ -84,6 +104,8 @@ class LayerBatch:
     luma: Tensor
     chroma: Tensor
     alpha: Tensor | None
+    matte: MatteCodes | None = None
+    """The matte that it was made with, where that is kept."""
     ready: torch.cuda.Event | None = None
     """For planes that are on their way from a device: reached when they are there."""
 

@@ -126,6 +126,8 @@ class RenderJob(_Record):
     """The network's weights, a file or a folder that holds it; None for those of the catalogue."""
     smoothing: Smoothing | None = None
     """Over time. None: `motion` for a network, `off` for a key, which has no moods."""
+    segment_frames: Annotated[int, Field(ge=1)] = 240
+    """Frames in a segment: so many are lost at most when a render is cut off. Video begins each with a key frame."""
 
     @property
     def row(self) -> Encoding:
@@ -148,8 +150,8 @@ class Runtime(_Record):
     """Whether torch.compile makes the network faster first; the first frames wait for it."""
     batch: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """Frames that go through the network at once."""
-    segment_frames: Annotated[int, Field(ge=1)] | None = None
-    """Frames in a segment; None renders the clip as one."""
+    cache: bool = True
+    """Whether mattes are kept for later renders of the clip, and those kept are used."""
     licence_guard: LicenceGuard | None = None
     """Refuse weights whose licence is not of this kind, or is not known."""
     overwrite: bool = False
@@ -163,6 +165,7 @@ def make_runtime(
     batch: int | str | None = None,
     licence_guard: str | None = None,
     overwrite: bool | None = None,
+    cache: bool | None = None,
 ) -> Runtime:
     """A runtime from the words that the command line and `vmatte.run` take; None stands for Runtime's own default.
 
@@ -175,6 +178,7 @@ def make_runtime(
         "batch": batch,
         "licence_guard": licence_guard,
         "overwrite": overwrite,
+        "cache": cache,
     }
     try:
         return Runtime.model_validate({name: value for name, value in fields.items() if value is not None})
@@ -232,6 +236,7 @@ def make_job(
     weights: str | Path | None = None,
     smooth: str | None = None,
     strength: str | None = None,
+    segment_frames: int | None = None,
 ) -> RenderJob:
     """A job from the words that the command line and `vmatte.run` take; fills in what follows from the rest.
 
@@ -252,6 +257,9 @@ def make_job(
     fields = {"clip": clip, "output": output, "encoding": row.name, "background": background, "model": model}
     fields["weights"] = None if weights is None else Path(weights).expanduser()
     fields["smoothing"] = parse_smoothing(smooth, strength)
+    if segment_frames is not None and segment_frames < 1:
+        raise JobError(f"a segment needs at least one frame, not {segment_frames}")
+    fields["segment_frames"] = segment_frames
     return RenderJob.model_validate({name: value for name, value in fields.items() if value is not None})
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
+import torch
+
 from vmatte.clip import ClipInfo
-from vmatte.frames import LayerBatch, MatteBatch
+from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch
 from vmatte.job import GaussianSmoothing, MotionSmoothing, NoPlate, NoSmoothing, RenderJob
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.plates import open_plate
@@ -15,6 +17,8 @@ from vmatte.segments import Segment
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.matte import matte
+from vmatte.stages.recall import recall
+from vmatte.stages.settle import settle
 from vmatte.stages.smooth import smooth
 from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
@@ -34,35 +38,77 @@ def smoothing_for(wanted: Smoothing | None, spec: ModelSpec) -> Smoothing:
 
 
 def mattes(
-    clip: ClipInfo, segment: Segment, model: MattingModel, smoothing: Smoothing, batch: int, stopwatch: Stopwatch
+    clip: ClipInfo,
+    segments: Sequence[Segment],
+    model: MattingModel,
+    smoothing: Smoothing,
+    batch: int,
+    stopwatch: Stopwatch,
 ) -> Generator[MatteBatch, None, None]:
-    """Decode, upload, matte and smooth the segment's frames; decoding runs on a thread of its own.
+    """Decode, upload, matte and smooth the frames of segments that follow each other; decoding runs on its own thread.
 
     `batch` of them go through the network at once.
     """
-    decoded = prefetch(stopwatch.around("decode", decode(clip, segment.read, batch)), DEPTH)
-    waited = stopwatch.around("waiting", decoded)
-    uploaded = stopwatch.around("upload", upload(waited, clip.delivery, model.device))
-    matted = matte(uploaded, model, batch, stopwatch)
-    if not isinstance(smoothing, NoSmoothing):
-        matted = stopwatch.around("smooth", smooth(matted, smoothing))
+    read = range(segments[0].read.start, segments[-1].read.stop)
+    with _uploaded(clip, read, model.device, batch, stopwatch) as uploaded:
+        matted = matte(uploaded, model, batch, stopwatch)
+        if not isinstance(smoothing, NoSmoothing):
+            matted = stopwatch.around("smooth", smooth(matted, smoothing))
+        yield from trim(matted, segments)
+
+
+def settled_mattes(
+    clip: ClipInfo,
+    segments: Sequence[Segment],
+    model: MattingModel,
+    smoothing: Smoothing,
+    batch: int,
+    stopwatch: Stopwatch,
+) -> Generator[MatteBatch, None, None]:
+    """The same as they can be kept; a model without weights is quicker than any file, and its mattes are not."""
+    made = mattes(clip, segments, model, smoothing, batch, stopwatch)
+    with closing(made):
+        yield from made if model.spec.weights is None else stopwatch.around("settle", settle(made))
+
+
+def kept_mattes(
+    clip: ClipInfo,
+    segments: Sequence[Segment],
+    kept: Iterator[KeptMatte],
+    device: torch.device,
+    stopwatch: Stopwatch,
+) -> Generator[MatteBatch, None, None]:
+    """The frames of segments that follow each other, with mattes that were kept of them."""
+    read = range(segments[0].frames.start, segments[-1].frames.stop)
+    ahead = prefetch(stopwatch.around("recall", kept), DEPTH)
+    with closing(ahead), _uploaded(clip, read, device, 1, stopwatch) as uploaded:
+        yield from recall(uploaded, ahead)
+
+
+@contextmanager
+def _uploaded(
+    clip: ClipInfo, read: range, device: torch.device, batch: int, stopwatch: Stopwatch
+) -> Iterator[Iterator[FrameBatch]]:
+    decoded = prefetch(stopwatch.around("decode", decode(clip, read, batch)), DEPTH)
     with closing(decoded):
-        yield from trim(matted, segment.frames)
+        yield stopwatch.around("upload", upload(stopwatch.around("waiting", decoded), clip.delivery, device))
 
 
 @contextmanager
 def layers(
-    job: RenderJob, clip: ClipInfo, segment: Segment, model: MattingModel, batch: int, stopwatch: Stopwatch
-) -> Iterator[Iterable[LayerBatch]]:
-    """What is encoded for the segment; made on a thread of its own, which the context ends."""
-    smoothing = smoothing_for(job.smoothing, model.spec)
-    matted = mattes(clip, segment, model, smoothing, batch, stopwatch)
+    job: RenderJob,
+    clip: ClipInfo,
+    matted: Generator[MatteBatch, None, None],
+    device: torch.device,
+    stopwatch: Stopwatch,
+) -> Iterator[Iterator[LayerBatch]]:
+    """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends."""
     if isinstance(job.background, NoPlate):
         layer = prefetch(download(stopwatch.around("compose", cut_out(matted, job.row.alpha_bits))), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)
         return
-    with open_plate(job.background, clip, model.device) as plate:
+    with open_plate(job.background, clip, device) as plate:
         layer = prefetch(download(stopwatch.around("compose", compose(matted, plate))), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)

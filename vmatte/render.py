@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from vmatte.clip import HDR_TRANSFERS, ClipInfo
 from vmatte.errors import ModelError, SourceError
+from vmatte.fingerprint import fingerprint, sha256_of_file, sha256_of_output, sha256_of_program
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.job import (
@@ -32,20 +32,22 @@ from vmatte.job import (
     make_runtime,
     parse_smoothing,
 )
+from vmatte.kept_mattes import KeptMattes, open_kept_mattes
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.models.placement import frames_at_once, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
-from vmatte.pipeline import layers, mattes, smoothing_for
+from vmatte.pipeline import Smoothing, kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
-from vmatte.segments import Segment, plan_segments
+from vmatte.segment_folder import SegmentFolder, remove
+from vmatte.segments import Segment, plan_segments, runs_of
 from vmatte.stopwatch import Stopwatch
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
 from vmatte.video.verify import verify
 from vmatte.video.write import encode
-from vmatte.workdir import check_output, publish, work_folder
+from vmatte.workdir import WorkFolder, check_output, open_work_folder, publish, was_published
 
 logger = logging.getLogger(__name__)
 
@@ -76,15 +78,32 @@ class RenderReport:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
-    """One segment's work: all that is needed to render it."""
+class Plan:
+    """A job that is ready to be rendered: everything that the user left open is settled."""
 
     job: RenderJob
-    batch: int
-    """Frames that go through the network at once."""
+    runtime: Runtime
     clip: ClipInfo
-    segment: Segment
+    choice: Choice
+    smoothing: Smoothing
+    segments: tuple[Segment, ...]
+    clip_sha256: str
+    matte_fingerprint: str
+    """Of what the matte depends on."""
+    fingerprint: str
+    """Of what the output's pixels depend on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """A part of the work: all that is needed to render segments that follow each other, wherever that is done."""
+
+    plan: Plan
+    segments: tuple[Segment, ...]
     folder: Path
+    """Of the job's finished segments."""
+    recalled: bool
+    """Whether the mattes of all of them are kept already."""
 
 
 def run(
@@ -97,12 +116,14 @@ def run(
     weights: str | Path | None = None,
     smooth: str | None = None,
     strength: str | None = None,
+    segment_frames: int | None = None,
     device: str | None = None,
     precision: str | None = None,
     compile: bool | None = None,
     batch: int | str | None = None,
     licence_guard: str | None = None,
     overwrite: bool | None = None,
+    cache: bool | None = None,
     on_frames: OnFrames | None = None,
     on_weights: Progress | None = None,
 ) -> RenderReport:
@@ -116,6 +137,7 @@ def run(
         weights=weights,
         smooth=smooth,
         strength=strength,
+        segment_frames=segment_frames,
     )
     runtime = make_runtime(
         device=device,
@@ -124,6 +146,7 @@ def run(
         batch=batch,
         licence_guard=licence_guard,
         overwrite=overwrite,
+        cache=cache,
     )
     return render_job(job, runtime, on_frames=on_frames, on_weights=on_weights)
 
@@ -135,31 +158,104 @@ def render_job(
     on_frames: OnFrames | None = None,
     on_weights: Progress | None = None,
 ) -> RenderReport:
-    """Render a job. The output appears under its name only when it is whole and verified."""
+    """Render a job. The output appears under its name only when it is whole and verified.
+
+    What an earlier run of the same job finished before it was cut off is not done again.
+    """
     started = time.perf_counter()
-    clip = _check(job, runtime)
-    choice = choose(job.model, job.weights, runtime)
-    logger.info("%s", choice)
-    job = job.model_copy(update={"model": choice.spec.name, "weights": choice.own})
-    model, batch = _ready(choice, runtime, clip, on_weights)
-    if clip.delivery.color.transfer in HDR_TRANSFERS:
+    plan = plan_job(job, runtime)
+    logger.info("%s", plan.choice)
+    if plan.clip.delivery.color.transfer in HDR_TRANSFERS:
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", job.clip)
-    stopwatch = Stopwatch()
-    with work_folder(job.output) as folder, _threads_for(model):
-        segments: list[EncodedSegment] = []
-        for segment in _plan(clip, model, job, runtime):
-            # Where memory ended once, the segments that follow need not find that out again.
-            encoded, batch = render_segment(Task(job, batch, clip, segment, folder), model, stopwatch, on_frames)
-            segments.append(encoded)
-        written = [number for segment in segments for number in segment.written]
-        if not written:
-            raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
-        whole = folder / f"whole{job.row.suffix}"
-        join([segment for segment in segments if segment.written], clip, job.row, whole)
-        verify(whole, clip, job.row, written, alpha=job.layer == "cutout")
-        sha256 = _sha256(whole)
-        publish(whole, job.output, overwrite=runtime.overwrite)
-    return RenderReport(
+    with open_work_folder(job.output, plan.fingerprint) as work:
+        report = published(plan, work)
+        if report is None:
+            network, stopwatch = Network(plan, on_weights), Stopwatch()
+            with kept_mattes_of(plan) as kept:
+                for task in todo(plan, work, kept):
+                    render_segments(task, network, kept, stopwatch, on_frames)
+            report = finish(plan, work, started)
+    return report
+
+
+def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
+    """Check everything that can be wrong with a job and seen before a frame is rendered, and settle what is open."""
+    clip = probe(job.clip)
+    if isinstance(job.background, FilePlate):
+        check_plate(job.background.path)
+    inputs = [job.clip] + ([job.background.path] if isinstance(job.background, FilePlate) else [])
+    if not was_published(job.output, job.row.suffix):
+        check_output(job.output, inputs, overwrite=runtime.overwrite, folder=job.row.is_sequence)
+    choice = choose(job.model, job.weights, runtime)
+    spec = choice.spec
+    smoothing = smoothing_for(job.smoothing, spec)
+    job = job.model_copy(update={"model": spec.name, "weights": choice.own})
+    lead = None if spec.warm_up is None else spec.warm_up + smoothing.reach
+    segments = plan_segments(clip.frames, job.segment_frames, lead, smoothing.reach)
+    clip_sha256, plate_sha256 = _sha256_of_input(inputs[0]), _sha256_of_input(inputs[-1])
+    matte_fingerprint = fingerprint(
+        program=sha256_of_program(),
+        clip=clip_sha256,
+        model=spec.name,
+        weights=choice.weights_sha256,
+        smoothing=smoothing.model_dump(),
+        segment_frames=job.segment_frames,
+    )
+    whole = fingerprint(
+        matte=matte_fingerprint,
+        background=job.background.model_dump(exclude={"path"}),
+        plate=plate_sha256,
+        encoding=repr(job.row),
+    )
+    return Plan(job, runtime, clip, choice, smoothing, tuple(segments), clip_sha256, matte_fingerprint, whole)
+
+
+def _sha256_of_input(path: Path) -> str:
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def kept_mattes_of(plan: Plan) -> Iterator[KeptMattes | None]:
+    """What is kept of the clip's mattes; None where nothing is to be kept: a key is quicker than any file."""
+    if not plan.runtime.cache or plan.choice.spec.weights is None:
+        yield None
+        return
+    about = {"clip": str(plan.job.clip.absolute()), "model": plan.job.model, "frames": plan.clip.frames}
+    with open_kept_mattes(plan.matte_fingerprint, about) as kept:
+        yield kept
+
+
+def todo(plan: Plan, work: WorkFolder, kept: KeptMattes | None) -> list[Task]:
+    """What is not finished yet, in parts that can be rendered in any order."""
+    open_segments = [segment for segment in plan.segments if work.segments.written(segment.number) is None]
+    tasks = []
+    for recalled in (True, False):
+        those = [segment for segment in open_segments if recalled == (kept is not None and kept.has(segment))]
+        tasks += [Task(plan, run, work.segments.folder, recalled) for run in runs_of(those)]
+    return tasks
+
+
+def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
+    """Join the finished segments, verify the whole and give it its name. `started` is by `time.perf_counter`."""
+    job, clip, choice = plan.job, plan.clip, plan.choice
+    row = job.row
+    segments = [
+        EncodedSegment(work.segments.file(segment.number, row.suffix), work.segments.written(segment.number) or ())
+        for segment in plan.segments
+    ]
+    written = [number for segment in segments for number in segment.written]
+    if not written:
+        raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
+    if _sha256_of_input(job.clip) != plan.clip_sha256:
+        raise SourceError(f"{job.clip} was changed while it was rendered; run again")
+    whole = work.whole.with_suffix(row.suffix)
+    remove(whole)
+    join([segment for segment in segments if segment.written], clip, row, whole)
+    verify(whole, clip, row, written, alpha=job.layer == "cutout")
+    report = RenderReport(
         output=job.output,
         frames=len(written),
         lost=clip.promised_frames - len(written),
@@ -167,8 +263,41 @@ def render_job(
         model=choice.spec.name,
         licence="unknown: weights of your own" if choice.licence is None else choice.licence.name,
         weights_sha256=choice.weights_sha256,
-        sha256=sha256,
+        sha256=sha256_of_output(whole),
     )
+    work.note_report(asdict(report) | {"output": str(report.output)})
+    publish(whole, job.output, overwrite=plan.runtime.overwrite)
+    return report
+
+
+def published(plan: Plan, work: WorkFolder) -> RenderReport | None:
+    """What a run of this job came to that was killed between giving the output its name and cleaning up."""
+    report = work.published(plan.job.output, plan.job.row.suffix)
+    if report is None:
+        inputs = [plan.job.clip]
+        check_output(plan.job.output, inputs, overwrite=plan.runtime.overwrite, folder=plan.job.row.is_sequence)
+        return None
+    return RenderReport(**{**report, "output": plan.job.output})  # type: ignore[arg-type]
+
+
+class Network:
+    """The network of a plan, loaded when a frame first needs it."""
+
+    def __init__(self, plan: Plan, on_weights: Progress | None = None) -> None:
+        self._plan, self._on_weights = plan, on_weights
+        self._model: MattingModel | None = None
+        self.batch = 1
+        """Frames that go through it at once."""
+
+    @property
+    def device(self) -> torch.device:
+        return self._plan.choice.placement.device if self._model is None else self._model.device
+
+    def model(self) -> MattingModel:
+        if self._model is None:
+            plan = self._plan
+            self._model, self.batch = _ready(plan.choice, plan.runtime, plan.clip, self._on_weights)
+        return self._model
 
 
 def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progress | None) -> tuple[MattingModel, int]:
@@ -181,79 +310,82 @@ def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progres
     return model, min(batch, max(clip.frames, 1))
 
 
-def _plan(clip: ClipInfo, model: MattingModel, job: RenderJob, runtime: Runtime) -> list[Segment]:
-    length, warm_up = runtime.segment_frames, model.spec.warm_up
-    reach = smoothing_for(job.smoothing, model.spec).reach
-    if length is not None and warm_up is None:
-        logger.info("%s remembers all frames it has seen: the clip is rendered as one segment", model.spec.name)
-    if warm_up is None:
-        return plan_segments(clip.frames, None, lead=0, tail=0)
-    return plan_segments(clip.frames, length, lead=warm_up + reach, tail=reach)
+def render_segments(
+    task: Task,
+    network: Network,
+    kept: KeptMattes | None,
+    stopwatch: Stopwatch,
+    on_frames: OnFrames | None = None,
+) -> None:
+    """Render a task's segments into its folder, and keep their mattes.
 
-
-def render_segment(
-    task: Task, model: MattingModel, stopwatch: Stopwatch, on_frames: OnFrames | None = None
-) -> tuple[EncodedSegment, int]:
-    """Render one segment into the task's folder; it comes with the batch that it was rendered with in the end.
-
-    Where memory ends, it is begun again with half the batch. Raises ModelError where one frame is too much.
+    Where memory ends, what is left is begun again with half the batch, and later tasks start with that. Raises
+    ModelError where one frame is too much.
     """
-    frames = task.segment.frames
+    plan, folder = task.plan, SegmentFolder(task.folder)
+    if not task.recalled:
+        network.model()
+    frames = range(task.segments[0].frames.start, task.segments[-1].frames.stop)
     where = f" on frames {frames.start}–{frames.stop - 1}, even one at a time"
-    with _clear_errors(task.clip, model.spec, model.device, where):
-        while (encoded := _rendered_if_it_fits(task, model, stopwatch, on_frames)) is None:
+    with _clear_errors(plan.clip, plan.choice.spec, network.device, where):
+        while not _rendered_if_it_fits(task, network, kept, stopwatch, on_frames):
             # Only out here, where the error no longer holds the batch's tensors, can their memory be given back.
             if "torch._dynamo" in sys.modules:  # something may be compiled, whose graphs keep memory
                 torch.compiler.reset()
             gc.collect()
             torch.cuda.empty_cache()
-            fewer = task.batch // 2
-            logger.warning("%s ran out of memory with %d frames at once; now %d", model.device, task.batch, fewer)
-            task = replace(task, batch=fewer)
-    return encoded, task.batch
+            fewer = network.batch // 2
+            logger.warning("%s ran out of memory with %d frames at once; now %d", network.device, network.batch, fewer)
+            network.batch = fewer
+            left = tuple(segment for segment in task.segments if folder.written(segment.number) is None)
+            task = replace(task, segments=left)
 
 
 def _rendered_if_it_fits(
-    task: Task, model: MattingModel, stopwatch: Stopwatch, on_frames: OnFrames | None
-) -> EncodedSegment | None:
-    """None where memory ends, and a smaller batch could be tried."""
+    task: Task, network: Network, kept: KeptMattes | None, stopwatch: Stopwatch, on_frames: OnFrames | None
+) -> bool:
+    """Whether memory sufficed; where it did not, a smaller batch can be tried."""
     try:
-        return _render_segment(task, model, stopwatch, on_frames)
+        _render(task, network, kept, stopwatch, on_frames)
     except RuntimeError as error:
-        if task.batch == 1 or not is_out_of_memory(error):
+        if network.batch == 1 or not is_out_of_memory(error):
             raise
-    return None
+        return False
+    return True
 
 
-def _render_segment(
-    task: Task, model: MattingModel, stopwatch: Stopwatch, on_frames: OnFrames | None
-) -> EncodedSegment:
-    job, clip, segment = task.job, task.clip, task.segment
-    path = task.folder / f"{segment.number:06d}{job.row.suffix}"
-    with layers(job, clip, segment, model, task.batch, stopwatch) as batches:
-        counted = _counted(batches, clip, stopwatch, on_frames)
-        with stopwatch.step("encode"):
-            written = encode(counted, path, job.row, clip.delivery, clip.rate)
-    return EncodedSegment(path, tuple(written))
+def _render(
+    task: Task, network: Network, kept: KeptMattes | None, stopwatch: Stopwatch, on_frames: OnFrames | None
+) -> None:
+    plan, segments = task.plan, task.segments
+    job, clip = plan.job, plan.clip
+    if task.recalled and kept is not None:
+        matted = kept_mattes(clip, segments, kept.read(segments), network.device, stopwatch)
+        threads = _threads_for(None)
+    else:
+        model = network.model()
+        matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch)
+        threads = _threads_for(model)
+    folder = SegmentFolder(task.folder)
+    with threads, layers(job, clip, matted, network.device, stopwatch) as batches:
+        ahead = next(batches, None)
+        for segment in segments:
 
+            def its_own(stop: int = segment.frames.stop) -> Iterator[LayerBatch]:
+                nonlocal ahead
+                while ahead is not None and ahead.index.start < stop:
+                    yield ahead
+                    if on_frames is not None:
+                        on_frames(ahead.index.stop, clip.frames, stopwatch)
+                    ahead = next(batches, None)
 
-def _counted(
-    batches: Iterable[LayerBatch], clip: ClipInfo, stopwatch: Stopwatch, on_frames: OnFrames | None
-) -> Iterator[LayerBatch]:
-    for batch in batches:
-        yield batch
-        if on_frames is not None:
-            on_frames(batch.index.stop, clip.frames, stopwatch)
-
-
-def _check(job: RenderJob, runtime: Runtime) -> ClipInfo:
-    """Everything that can be wrong with a job and seen before a frame is rendered."""
-    clip = probe(job.clip)
-    if isinstance(job.background, FilePlate):
-        check_plate(job.background.path)
-    inputs = [job.clip] + ([job.background.path] if isinstance(job.background, FilePlate) else [])
-    check_output(job.output, inputs, overwrite=runtime.overwrite, folder=job.row.is_sequence)
-    return clip
+            own = its_own()
+            if kept is not None and not task.recalled:
+                own = kept.keep(segment, clip.delivery.bits, own)
+            path = folder.unfinished(segment.number, job.row.suffix)
+            with stopwatch.step("encode"):
+                written = encode(own, path, job.row, clip.delivery, clip.rate)
+            folder.finish(segment.number, [job.row.suffix], written)
 
 
 @contextmanager
@@ -277,27 +409,18 @@ def _clear_errors(clip: ClipInfo, spec: ModelSpec, device: torch.device, where: 
 
 
 @contextmanager
-def _threads_for(model: MattingModel) -> Iterator[None]:
+def _threads_for(model: MattingModel | None) -> Iterator[None]:
     """One thread for torch, unless it computes the network on the CPU.
 
     Decoder, network and encoder share the cores already; splitting single frames' maths costs more than it gives.
     """
     before = torch.get_num_threads()
-    if not (is_torch_network(model.spec) and model.device.type == "cpu"):
+    if model is None or not is_torch_network(model.spec) or model.device.type != "cpu":
         torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -348,7 +471,7 @@ def matte(
     def stream() -> Iterator[Matte]:
         with (
             _clear_errors(source, network.spec, network.device, where),
-            closing(mattes(source, whole, network, smoothing, at_once, Stopwatch())) as batches,
+            closing(mattes(source, [whole], network, smoothing, at_once, Stopwatch())) as batches,
         ):
             for matted in batches:
                 rgb = ycbcr_to_rgb(matted.frames.luma, matted.frames.chroma, matted.frames.coding)

@@ -1,15 +1,27 @@
-"""Where a render lives until it is whole: a hidden folder beside the output, gone when the render ends."""
+"""Where a render lives until it is whole: a hidden folder beside the output, which outlives a crash.
+
+.NAME.vmatte/lock                   held by the one render that works here
+.NAME.vmatte/job.json               what the finished parts are parts of: the job's fingerprint
+.NAME.vmatte/segments/000007.mov    written as 000007.part.mov, then renamed
+.NAME.vmatte/segments/000007.json   written last: from here on the segment exists
+.NAME.vmatte/published.json         the report, written before the output gets its name
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vmatte.errors import JobError
+from vmatte.segment_folder import SegmentFolder, remove, take_lock, write_whole
+
+logger = logging.getLogger(__name__)
 
 
 def check_output(output: Path, inputs: list[Path], *, overwrite: bool, folder: bool) -> None:
@@ -51,18 +63,118 @@ def _check_folder(output: Path, *, overwrite: bool) -> None:
         raise JobError(f"folder {output} holds other things than pictures ({strangers[0]}); give another name")
 
 
+def was_published(output: Path, suffix: str) -> bool:
+    """Whether a render gave the output its name, and was killed before it could clean up."""
+    return _folder_of(output).published(output, suffix) is not None
+
+
+class WorkFolder:
+    """The folder of one job; open it with `open_work_folder`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.segments = SegmentFolder(path / "segments")
+
+    @property
+    def whole(self) -> Path:
+        """Where the output lies before it gets its name, without its suffix."""
+        return self.path / "whole"
+
+    def note_report(self, report: dict[str, object]) -> None:
+        """Keep what a second run will say if this one is killed between giving the output its name and cleaning up."""
+        write_whole(self.path / "published.json", json.dumps(report))
+
+    def published(self, output: Path, suffix: str) -> dict[str, object] | None:
+        """The report of a run that gave the output its name, and was killed before it could clean up."""
+        try:
+            report = json.loads((self.path / "published.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        whole = self.whole.with_suffix(suffix)
+        done = output.exists() and (not whole.exists() or whole.samefile(output))
+        return report if done and isinstance(report, dict) else None
+
+
 @contextmanager
-def work_folder(output: Path) -> Iterator[Path]:
-    """A new hidden folder in the output's own: publishing is a rename. It is removed however the render ends."""
-    beside = (output.resolve() if output.is_dir() else output.absolute()).parent
+def open_work_folder(output: Path, fingerprint: str) -> Iterator[WorkFolder]:
+    """The job's folder, with what an earlier run of the same job finished; of another job nothing is kept.
+
+    It is gone when the context ends well, and where nothing in it is finished. Raises JobError where the place cannot
+    be written, and where another vmatte is at work in it.
+    """
+    work = _folder_of(output)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name[:40]}.", suffix=".part", dir=beside))
+        work.segments.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JobError(f"folder {output.parent} cannot be written: {error.strerror}") from error
+    with _locked(work, output):
+        work.segments.folder.mkdir(parents=True, exist_ok=True)  # who had it before may have removed it
+        _take_over(work, output, fingerprint)
+        try:
+            yield work
+        except BaseException:
+            _leave(work, output)
+            raise
+        shutil.rmtree(work.path, ignore_errors=True)
+
+
+@contextmanager
+def _locked(work: WorkFolder, output: Path) -> Iterator[None]:
     try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        lock = take_lock(work.path)
+    except OSError as error:
+        raise JobError(f"folder {output.parent} cannot be written: {error.strerror or error}") from error
+    if lock is None:
+        raise JobError(f"{output} is being rendered by another vmatte; wait for it, or give another name")
+    with lock:
+        yield
+
+
+def _take_over(work: WorkFolder, output: Path, fingerprint: str) -> None:
+    record = work.path / "job.json"
+    try:
+        known = json.loads(record.read_bytes()).get("fingerprint")
+    except (OSError, ValueError, AttributeError):
+        known = None
+    _give_back_replaced(work, output)
+    if known == fingerprint:
+        work.segments.clean()
+        return
+    if known is not None:
+        logger.warning(
+            "%s: an unfinished render is of another clip, version or choice of options; it begins anew", output
+        )
+    for entry in work.path.iterdir():
+        if entry.name != "lock":
+            remove(entry)
+    work.segments.folder.mkdir()
+    write_whole(record, json.dumps({"fingerprint": fingerprint}))
+
+
+def _leave(work: WorkFolder, output: Path) -> None:
+    _give_back_replaced(work, output)
+    if any(work.segments.folder.glob("*.json")):
+        logger.info("%s: what is finished stays in %s; the same command goes on from there", output, work.path)
+        work.segments.clean()
+        for entry in work.path.glob("whole*"):
+            remove(entry)
+    else:
+        shutil.rmtree(work.path, ignore_errors=True)
+
+
+def _give_back_replaced(work: WorkFolder, output: Path) -> None:
+    """Pictures that were to be replaced return under their name where the new ones did not come."""
+    replaced = work.path / "replaced"
+    if replaced.exists() and not output.exists():
+        replaced.rename(output)
+
+
+def _folder_of(output: Path) -> WorkFolder:
+    beside = (output.resolve() if output.is_dir() else output.absolute()).parent
+    name = output.name
+    if len(name) > 40:
+        name = f"{name[:30]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return WorkFolder(beside / f".{name}.vmatte")
 
 
 def publish(whole: Path, output: Path, *, overwrite: bool) -> None:

@@ -103,7 +103,7 @@ def by_segments(
     made = []
     for segment in plan_segments(frames[-1].frames.index.stop, length, lead=halo, tail=halo):
         read = [frame for frame in frames if frame.frames.index.start in segment.read]
-        made += list(trim(smooth(batched(read, batch), options), segment.frames))
+        made += list(trim(smooth(batched(read, batch), options), [segment]))
     return made
 
 

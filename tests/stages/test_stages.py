@@ -13,7 +13,7 @@ from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch
 from vmatte.imaging.color import rgb_to_ycbcr
 from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import InputSize, ModelSpec, Prediction, State
-from vmatte.segments import plan_segments
+from vmatte.segments import Segment, plan_segments
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.matte import matte
 from vmatte.stages.trim import trim
@@ -77,9 +77,10 @@ def decoded(frames: range, batch: int) -> Iterator[DecodedFrames]:
         yield DecodedFrames(index, luma, np.ascontiguousarray(chroma), BT709_8)
 
 
-def remembered(frames: range, read: range, batch: int) -> list[tuple[int, bytes]]:
+def remembered(segment: Segment, batch: int) -> list[tuple[int, bytes]]:
     """Number, and bytes of alpha and foreground, of each frame of a segment that a recurrent network has matted."""
-    mattes = trim(matte(upload(decoded(read, batch), BT709_8, CPU), MeanOfThePast(), batch, Stopwatch()), frames)
+    uploaded = upload(decoded(segment.read, batch), BT709_8, CPU)
+    mattes = trim(matte(uploaded, MeanOfThePast(), batch, Stopwatch()), [segment])
     found = []
     for item in mattes:
         assert item.foreground is not None
@@ -130,15 +131,15 @@ def test_segments_join_without_a_seam(chain: Callable[[range, int], Iterator[Lay
 @pytest.mark.parametrize("batch", [1, 2, 3, 20])
 @pytest.mark.parametrize("length", [1, 3, 5, None])
 def test_segments_of_a_recurrent_network_join_without_a_seam_once_it_is_warm(length: int | None, batch: int) -> None:
-    whole_run = remembered(range(12), range(12), 1)
+    whole_run = remembered(Segment(0, range(12), range(12)), 1)
     segments = plan_segments(12, length, lead=4, tail=0)
-    assert [f for segment in segments for f in remembered(segment.frames, segment.read, batch)] == whole_run
+    assert [f for segment in segments for f in remembered(segment, batch)] == whole_run
 
 
 def test_without_its_warm_up_a_recurrent_network_would_show_a_seam() -> None:
-    whole_run = remembered(range(12), range(12), 1)
-    assert remembered(range(6, 12), range(3, 12), 1)[0] != whole_run[6]
-    assert remembered(range(6, 12), range(2, 12), 1) == whole_run[6:]
+    whole_run = remembered(Segment(0, range(12), range(12)), 1)
+    assert remembered(Segment(0, range(6, 12), range(3, 12)), 1)[0] != whole_run[6]
+    assert remembered(Segment(0, range(6, 12), range(2, 12)), 1) == whole_run[6:]
 
 
 def test_a_gap_in_a_clip_puts_no_frame_into_a_recurrent_networks_memory() -> None:
@@ -153,9 +154,9 @@ def test_a_gap_in_a_clip_puts_no_frame_into_a_recurrent_networks_memory() -> Non
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
 def test_trimming_leaves_the_wanted_frames_as_they_are(batch: int) -> None:
-    every = remembered(range(FRAMES), range(FRAMES), batch)
+    every = remembered(Segment(0, range(FRAMES), range(FRAMES)), batch)
     for wanted in (range(7), range(2, 5), range(6, 7), range(3, 20), range(9, 12)):
-        assert remembered(wanted, range(FRAMES), batch) == every[wanted.start : wanted.stop]
+        assert remembered(Segment(0, wanted, range(FRAMES)), batch) == every[wanted.start : wanted.stop]
 
 
 @pytest.mark.parametrize("chain", [composited, cut])
@@ -174,7 +175,7 @@ def test_leaving_early_closes_the_source(chain: str) -> None:
         finally:
             closed.append(True)
 
-    mattes = trim(matted(upload(source(), BT709_8, CPU), 1), range(FRAMES))
+    mattes = trim(matted(upload(source(), BT709_8, CPU), 1), plan_segments(FRAMES, None, 0, 0))
     layers = compose(mattes, plate) if chain == "compose" else cut_out(mattes, 8)
     next(layers)
     layers.close()  # type: ignore[attr-defined]

@@ -50,8 +50,15 @@ def plain_clip(path: Path, frames: int = FRAMES, **settings: Any) -> Path:
 def render_in(clip: Path, output: Path, segment_frames: int | None = None) -> RenderReport:
     background = "black" if output.suffix == ".mp4" else None
     encoding = None if output.suffix else "png"
-    job = make_job(clip, background=background, output=output, encoding=encoding, model="luma-key")
-    return render_job(job, Runtime(segment_frames=segment_frames))
+    job = make_job(
+        clip,
+        background=background,
+        output=output,
+        encoding=encoding,
+        model="luma-key",
+        segment_frames=segment_frames,
+    )
+    return render_job(job, Runtime())
 
 
 def source_times(path: Path) -> list[Fraction]:
@@ -175,8 +182,8 @@ def test_a_lost_frame_leaves_its_time_empty(tmp_path: Path) -> None:
     for name in ("out.mp4", "out.mov"):
         for length in (None, 4, 1):
             report = render_job(
-                make_job(clip, background="navy", output=tmp_path / name, model="luma-key"),
-                Runtime(segment_frames=length, overwrite=True),
+                make_job(clip, background="navy", output=tmp_path / name, model="luma-key", segment_frames=length),
+                Runtime(overwrite=True),
             )
             assert (report.frames, report.lost) == (FRAMES - 1, 1)
             expected = [Fraction(number, 25) for number in range(FRAMES) if number != 8]

@@ -87,6 +87,28 @@ def alpha_codes(alpha: Tensor, bits: int) -> Tensor:
     return codes
 
 
+def alpha_of_codes(codes: Tensor) -> Tensor:
+    """Alpha float32 of 16-bit codes."""
+    return codes.to(torch.float32).div_(65535)
+
+
+def foreground_codes(foreground: Tensor, alpha: Tensor, bits: int) -> Tensor:
+    """R'G'B' (T, 3, H, W) in [0, 1] as codes of `bits` bits: in blocks of 2 × 2 near soft alpha (T, 1, H, W), given as
+    16-bit codes, where a composite can use them; 0 elsewhere."""
+    height, width = foreground.shape[-2:]
+    level = alpha.view(torch.int16)  # torch compares no uint16; full is -1
+    soft = F.pad(((level != 0) & (level != -1)).to(torch.float32), (0, width % 2, 0, height % 2))
+    # Chroma is filtered over its block and one pixel beside it.
+    near = F.max_pool2d(F.max_pool2d(soft, 2), 3, stride=1, padding=1)
+    near = near.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)[..., :height, :width]
+    return rounded(foreground * (2**bits - 1) * near, bits)
+
+
+def foreground_of_codes(codes: Tensor, bits: int) -> Tensor:
+    """R'G'B' float32 in [0, 1] of codes of `bits` bits."""
+    return codes.to(torch.float32).div_(2**bits - 1)
+
+
 def near_matte(codes: Tensor) -> Tensor:
     """Where colour can matter, (T, 1, ceil(H/16), ceil(W/16)) bool: blocks of 16 with any alpha, and those beside them.
 

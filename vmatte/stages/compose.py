@@ -26,6 +26,7 @@ def compose(mattes: Iterable[MatteBatch], plate: PlatePlanes) -> Iterator[LayerB
             over(own_luma, luma, matte.alpha),
             over(own_chroma, chroma, chroma_alpha),
             alpha=None,
+            matte=matte.codes,
         )
 
 
@@ -42,6 +43,7 @@ def cut_out(mattes: Iterable[MatteBatch], alpha_bits: int) -> Iterator[LayerBatc
             blank_hidden(luma, near, black_luma, frames.size),
             blank_hidden(chroma, near, black_chroma, frames.size),
             alpha,
+            matte=matte.codes,
         )
 
 

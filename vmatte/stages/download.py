@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from vmatte.frames import LayerBatch
+from vmatte.frames import LayerBatch, MatteCodes
 
 
 def download(layers: Iterable[LayerBatch]) -> Iterator[LayerBatch]:
@@ -20,19 +21,25 @@ def download(layers: Iterable[LayerBatch]) -> Iterator[LayerBatch]:
             stream = stream or torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             yield _on_its_way(layer, stream)
         else:
-            alpha = None if layer.alpha is None else layer.alpha.cpu()
-            yield LayerBatch(layer.index, layer.luma.cpu(), layer.chroma.cpu(), alpha)
+            yield _moved(layer, Tensor.cpu)
 
 
 def _on_its_way(layer: LayerBatch, stream: torch.cuda.Stream) -> LayerBatch:
     stream.wait_stream(torch.cuda.current_stream(stream.device))
     with torch.cuda.stream(stream):
-        luma, chroma = _copied(layer.luma, stream), _copied(layer.chroma, stream)
-        alpha = None if layer.alpha is None else _copied(layer.alpha, stream)
+        moved = _moved(layer, lambda plane: _copied(plane, stream))
         # Waiting for it must not burn the core that the encoder needs.
         ready = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         ready.record(stream)
-    return LayerBatch(layer.index, luma, chroma, alpha, ready)
+    return replace(moved, ready=ready)
+
+
+def _moved(layer: LayerBatch, move: Callable[[Tensor], Tensor]) -> LayerBatch:
+    matte = layer.matte
+    if matte is not None:
+        matte = MatteCodes(move(matte.alpha), None if matte.foreground is None else move(matte.foreground))
+    alpha = None if layer.alpha is None else move(layer.alpha)
+    return LayerBatch(layer.index, move(layer.luma), move(layer.chroma), alpha, matte)
 
 
 def _copied(plane: Tensor, stream: torch.cuda.Stream) -> Tensor:

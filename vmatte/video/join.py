@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 import logging
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -50,10 +52,14 @@ def join(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: Encoding,
 
 
 def _gather_pictures(segments: Sequence[EncodedSegment], path: Path) -> None:
+    """By name, not by moving them: were this cut off, the segments must still have theirs."""
     path.mkdir()
     for segment in segments:
         for picture in sorted(segment.path.iterdir()):
-            picture.rename(path / picture.name)
+            try:
+                os.link(picture, path / picture.name)
+            except OSError:  # a file system without hard links, or one that is full
+                shutil.copyfile(picture, path / picture.name)
 
 
 def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: Encoding, path: Path) -> None:

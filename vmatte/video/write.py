@@ -49,7 +49,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, av.error.FFmpegError) as error:
         if error.errno == errno.ENOSPC:
-            where = path.parent.parent  # the work folder itself goes when the render ends
+            # Not the hidden folder that a render works in.
+            where = next((folder.parent for folder in path.parents if folder.suffix == ".vmatte"), path.parent)
             raise EncodeError(f"the disk is full: {where} has no room left; free some and run again") from error
         raise EncodeError(f"{path} cannot be written: {error.strerror or error}") from error
 

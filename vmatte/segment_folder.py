@@ -1,0 +1,103 @@
+"""Parts of a clip on disk, each there whole or not at all, whatever happens to the one who writes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+
+class SegmentFolder:
+    """Finished parts of a clip, by their number: each is one or several files, and a record that is written last."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, number: int, suffix: str) -> Path:
+        """Where a finished file of the segment lies."""
+        return self.folder / f"{number:06d}{suffix}"
+
+    def unfinished(self, number: int, suffix: str) -> Path:
+        """Where the same is written; what lay there is gone. Two renders never write the same."""
+        path = self.folder / f"{number:06d}.{os.getpid()}.part{suffix}"
+        remove(path)
+        return path
+
+    def finish(self, number: int, suffixes: Iterable[str], written: Sequence[int]) -> None:
+        """From here on the segment exists, with the frames numbered `written`; files that were not written are none."""
+        files = {}
+        for suffix in suffixes:
+            part, path = self.folder / f"{number:06d}.{os.getpid()}.part{suffix}", self.file(number, suffix)
+            if not part.exists():
+                continue
+            _to_disk(part)
+            if path.is_dir():
+                remove(path)
+            os.replace(part, path)
+            files[suffix] = _size(path)
+        write_whole(self.file(number, ".json"), json.dumps({"written": list(written), "files": files}))
+
+    def written(self, number: int) -> tuple[int, ...] | None:
+        """The numbers of the frames in a finished segment; None for one that is not, or no longer, whole."""
+        try:
+            record = json.loads(self.file(number, ".json").read_bytes())
+            if any(_size(self.file(number, suffix)) != size for suffix, size in record["files"].items()):
+                return None
+            return tuple(record["written"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def clean(self) -> None:
+        """Remove what was begun and never finished."""
+        for entry in list(self.folder.iterdir()):
+            if ".part" in entry.suffixes:
+                remove(entry)
+
+    def has(self, number: int, suffix: str) -> bool:
+        """Whether a finished segment has a file of that kind."""
+        return self.file(number, suffix).exists()
+
+
+def take_lock(folder: Path) -> BaseFileLock | None:
+    """The folder's lock, held until it is released or its process ends; None where another has it. Raises OSError."""
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    except NotImplementedError as error:
+        raise OSError(f"{folder}: its file system has no locks") from error
+    return lock
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all, whatever happens."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _to_disk(path: Path) -> None:
+    for file in path.iterdir() if path.is_dir() else [path]:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder and all in it; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
