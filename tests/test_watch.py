@@ -95,7 +95,7 @@ def test_a_clip_whose_index_is_not_there_yet_waits_though_it_has_stopped_growing
     (folder / "a.mp4").write_bytes(whole[: len(whole) - 200])
     render, polls = Recorder(), []
 
-    class Ended(Exception):
+    class EnoughError(Exception):
         pass
 
     def sleep(_: float) -> None:
@@ -103,10 +103,10 @@ def test_a_clip_whose_index_is_not_there_yet_waits_though_it_has_stopped_growing
         if len(polls) == 4:
             (folder / "a.mp4").write_bytes(whole)
         if len(polls) > 8:
-            raise Ended
+            raise EnoughError
 
     monkeypatch.setattr("vmatte.watch.time.sleep", sleep)
-    with pytest.raises(Ended):
+    with pytest.raises(EnoughError):
         watch(folder, folder.parent / "out", render, poll_s=1)
     assert polls[:5] == [0, 0, 0, 0, 0]
     assert render.rendered == [("a.mp4", whole)]
