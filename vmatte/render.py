@@ -164,9 +164,7 @@ def render_job(
     """
     started = time.perf_counter()
     plan = plan_job(job, runtime)
-    logger.info("%s", plan.choice)
-    if plan.clip.delivery.color.transfer in HDR_TRANSFERS:
-        logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", job.clip)
+    announce(plan)
     with open_work_folder(job.output, plan.fingerprint) as work:
         report = published(plan, work)
         if report is None:
@@ -208,6 +206,14 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         encoding=repr(job.row),
     )
     return Plan(job, runtime, clip, choice, smoothing, tuple(segments), clip_sha256, matte_fingerprint, whole)
+
+
+def announce(plan: Plan) -> None:
+    """Log what was settled for the user, and what is odd about the clip."""
+    logger.info("%s", plan.choice)
+    if plan.clip.delivery.color.transfer in HDR_TRANSFERS:
+        clip = plan.job.clip
+        logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", clip)
 
 
 def _sha256_of_input(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ class SegmentFolder:
 
     def unfinished(self, number: int, suffix: str) -> Path:
         """Where the same is written; what lay there is gone. Two renders never write the same."""
-        path = self.folder / f"{number:06d}.{os.getpid()}.part{suffix}"
+        path = self._part(number, suffix)
         remove(path)
         return path
 
@@ -31,7 +32,7 @@ class SegmentFolder:
         """From here on the segment exists, with the frames numbered `written`; files that were not written are none."""
         files = {}
         for suffix in suffixes:
-            part, path = self.folder / f"{number:06d}.{os.getpid()}.part{suffix}", self.file(number, suffix)
+            part, path = self._part(number, suffix), self.file(number, suffix)
             if not part.exists():
                 continue
             _to_disk(part)
@@ -57,6 +58,9 @@ class SegmentFolder:
             if ".part" in entry.suffixes:
                 remove(entry)
 
+    def _part(self, number: int, suffix: str) -> Path:
+        return self.folder / f"{number:06d}.{_writer()}.part{suffix}"
+
     def has(self, number: int, suffix: str) -> bool:
         """Whether a finished segment has a file of that kind."""
         return self.file(number, suffix).exists()
@@ -76,12 +80,17 @@ def take_lock(folder: Path) -> BaseFileLock | None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all, whatever happens."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{_writer()}.part")
     with part.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
+
+
+def _writer() -> str:
+    """This process among those of all machines that share a folder: containers give theirs the same numbers."""
+    return f"{platform.node().replace('.', '-')}-{os.getpid()}"
 
 
 def _to_disk(path: Path) -> None:
