@@ -16,7 +16,7 @@ import typer
 
 from vmatte import __version__
 from vmatte.encodings import ENCODINGS
-from vmatte.errors import JobError, VmatteError
+from vmatte.errors import JobError, JobFileError, VmatteError
 
 if TYPE_CHECKING:
     from vmatte.models.contract import Weights
@@ -49,6 +49,8 @@ def main() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         app()
+    except JobFileError as error:
+        _fail("\nvmatte: ".join(" ".join(problem.split()) for problem in error.problems), error.exit_code)
     except VmatteError as error:
         _fail(" ".join(str(error).split()), error.exit_code)
     except _Interrupted:
@@ -333,6 +335,14 @@ def measure(
     broken = list(broken_limits(measurement, limits))
     if broken:
         _fail(f"{predicted}: {'; '.join(broken)}", EXIT_ABOVE_LIMIT)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of job files, for editors."""
+    from vmatte.jobfile import schema as schema_of_job_files
+
+    _say(json.dumps(schema_of_job_files(), indent=2))
 
 
 @app.command()
