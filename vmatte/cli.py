@@ -318,19 +318,22 @@ def batch(
 
         check_report(report, ".html")
     read = read_jobs(jobs, settings or [])
-    board, entries = open_board(read, status or jobs.with_suffix(".status.json"), again=overwrite)
+    status = status or jobs.with_suffix(".status.json")
     if check or dry_run:
+        board, entries = open_board(read, status, again=overwrite)
         _check_jobs(entries, board, costs=dry_run, quiet=quiet, as_json=as_json)
         return
-    try:
-        with only_run(jobs), shown(board, sys.stderr, quiet=quiet or as_json) as watcher:
-            run_batch(entries, board, watcher, workers=at_once, fail_fast=fail_fast)
-        if report is not None:
-            from vmatte.batch.report import write_batch_report
+    with only_run(jobs):
+        board, entries = open_board(read, status, again=overwrite)
+        try:
+            with shown(board, sys.stderr, quiet=quiet or as_json) as watcher:
+                run_batch(entries, board, watcher, workers=at_once, fail_fast=fail_fast)
+            if report is not None:
+                from vmatte.batch.report import write_batch_report
 
-            write_batch_report(report, jobs.name, entries, board)
-    except _Interrupted:
-        _fail(f"interrupted; {counts(board)}; the same command goes on from here", EXIT_INTERRUPTED)
+                write_batch_report(report, jobs.name, entries, board)
+        except _Interrupted:
+            _fail(f"interrupted; {counts(board)}; the same command goes on from here", EXIT_INTERRUPTED)
     if as_json:
         _say(json.dumps(board.as_json()))
     elif not quiet:
@@ -376,7 +379,7 @@ def _check_jobs(entries: list[Entry], board: Board, *, costs: bool, quiet: bool,
     for problem in found:
         print(f"vmatte: {problem.where}: {problem.error}", file=sys.stderr)
     if found:
-        bad = len({problem.where for problem in found})
+        bad = len({problem.output for problem in found})
         _fail(f"{bad} of {len(entries)} jobs cannot be rendered as they are", JobError.exit_code)
     for line in too_full(plans):
         print(f"vmatte: {line}", file=sys.stderr)

@@ -10,10 +10,6 @@ from vmatte.errors import VmatteError
 from vmatte.job import RenderJob, Runtime
 
 
-class JobFileError(VmatteError):
-    """A job file cannot be read, or what it says cannot be."""
-
-
 @dataclass(frozen=True, slots=True)
 class Entry:
     job: RenderJob
@@ -22,4 +18,4 @@ class Entry:
 
 
 def read_jobs(path: Path, settings: Sequence[str] = ()) -> list[Entry]:
-    raise JobFileError(f"{path}: job files cannot be read yet ({len(settings)} settings)")
+    raise VmatteError(f"{path}: job files cannot be read yet ({len(settings)} settings)")

@@ -36,6 +36,7 @@ class Problem:
     """Why a job cannot be rendered."""
 
     where: str
+    output: str
     error: str
 
 
@@ -83,7 +84,7 @@ def problems(entries: Sequence[Entry]) -> Iterator[Problem]:
     seen = _Seen()
     for entry in entries:
         for error in _errors_of(entry, seen):
-            yield Problem(entry.where, " ".join(str(error).split()))
+            yield Problem(entry.where, str(entry.job.output), " ".join(str(error).split()))
 
 
 def plan(entries: Sequence[Entry], board: Board) -> Iterator[JobPlan]:

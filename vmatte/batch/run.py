@@ -37,9 +37,8 @@ def open_board(entries: Sequence[Entry], status: Path, *, again: bool) -> tuple[
     """The board of a batch, with what an earlier run of it has done already, and the entries as they are to be run:
     with leave to replace what the batch itself has written. `again` renders everything anew.
 
-    Raises BatchError for two jobs with one output, JobError where `status` is something else.
+    Raises JobError where `status` is something else.
     """
-    _check_outputs(entries)
     earlier = read_earlier_run(status)
     jobs, prepared = [], []
     for entry in entries:
@@ -48,14 +47,6 @@ def open_board(entries: Sequence[Entry], status: Path, *, again: bool) -> tuple[
         jobs.append(job)
         prepared.append(Entry(job=entry.job, runtime=runtime, where=entry.where))
     return Board(status, jobs), prepared
-
-
-def _check_outputs(entries: Sequence[Entry]) -> None:
-    writers: dict[Path, Entry] = {}
-    for entry in entries:
-        other = writers.setdefault(entry.job.output.absolute(), entry)
-        if other is not entry:
-            raise BatchError(f"{entry.where}: output {entry.job.output} is that of {other.where} too; name another")
 
 
 @contextmanager
@@ -143,14 +134,18 @@ class _Driver:
         """End all workers; what they were at waits for the next run, unless they finished it just now."""
         stop_all(list(self._group))
         while self._group:
-            worker, message = self._events.get()  # Ended comes from each
+            try:
+                worker, message = self._events.get(timeout=1)
+            except queue.Empty:  # the interruption came while the last word of one was being heard
+                break
             match message:
                 case Finished():
                     self._finish(self._job.pop(worker), message)
                 case Ended():
                     self._group.pop(worker, None)
-        for number in self._job.values():
-            self._board.update(number, state="waiting", frames_done=0)
+        for number, job in enumerate(self._board.jobs):
+            if job.state == "running":
+                self._board.update(number, state="waiting", frames_done=0)
         self._board.state = "interrupted" if self._board.count("waiting") else "finished"
         self._save(self._board.write)
 
