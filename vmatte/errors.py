@@ -37,3 +37,7 @@ class ModelError(VmatteError):
 
 class EncodeError(VmatteError):
     """An output cannot be written, or is not what was promised when it is opened again."""
+
+
+class BatchError(VmatteError):
+    """A batch cannot be run, or cannot go on."""

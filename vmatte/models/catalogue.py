@@ -23,6 +23,7 @@ from vmatte.models.contract import (
     Url,
     Weights,
 )
+from vmatte.models.warm import warm_model
 from vmatte.models.weights import Progress, fetch, own_file
 
 if TYPE_CHECKING:
@@ -341,7 +342,14 @@ def load_model(
 def build_model(
     spec: ModelSpec, own: Path | None, placement: Placement, progress: Progress | None = None
 ) -> MattingModel:
-    """The model of a row, placed; `own` is a file to run instead of the pinned one."""
+    """The model of a row, placed; `own` is a file to run instead of the pinned one.
+
+    It may be one that was built before: a model keeps nothing of the frames it has seen.
+    """
+    return warm_model(spec, own, placement, lambda: _build(spec, own, placement, progress))
+
+
+def _build(spec: ModelSpec, own: Path | None, placement: Placement, progress: Progress | None) -> MattingModel:
     if spec.architecture == "luma-key":
         from vmatte.models.luma_key import LumaKey
 
