@@ -506,11 +506,11 @@ def test_help_names_every_command_and_option(vmatte_command: Command) -> None:
     shown = vmatte_command("run", "--help").out
     for option in ("--bg", "--output", "-o", "--format", "--model", "--weights", "--overwrite", "-y", "-q", "--json"):
         assert option in shown
-    for option in ("--device", "--precision", "--batch", "--compile", "--license-guard"):
+    for option in ("--device", "--precision", "--batch", "--compile", "--segment-frames", "--license-guard"):
         assert option in shown
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["models"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["models"], ["schema"]])
 def test_what_only_prints_imports_nothing_heavy(arguments: list[str]) -> None:
     code = f"""
 import sys

@@ -16,9 +16,11 @@ import typer
 
 from vmatte import __version__
 from vmatte.encodings import ENCODINGS
-from vmatte.errors import JobError, VmatteError
+from vmatte.errors import JobError, JobFileError, VmatteError
 
 if TYPE_CHECKING:
+    from vmatte.batch.status import Board
+    from vmatte.jobfile import Entry
     from vmatte.models.contract import Weights
     from vmatte.render import OnFrames, RenderReport
     from vmatte.stopwatch import Stopwatch
@@ -27,6 +29,10 @@ EXIT_INCOMPLETE = 3
 """The output is there, but frames of the clip could not be decoded."""
 EXIT_ABOVE_LIMIT = 4
 """A measured matte is above a limit of `--fail-above`."""
+EXIT_SOME_FAILED = 5
+"""Some jobs of a batch are done, others have failed."""
+EXIT_ALL_FAILED = 6
+"""No job of a batch is done."""
 EXIT_INTERRUPTED = 130
 
 LICENCE_GUARD = typer.Option(
@@ -49,6 +55,8 @@ def main() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         app()
+    except JobFileError as error:
+        _fail("\nvmatte: ".join(" ".join(problem.split()) for problem in error.problems), error.exit_code)
     except VmatteError as error:
         _fail(" ".join(str(error).split()), error.exit_code)
     except _Interrupted:
@@ -292,6 +300,109 @@ def _slowest(stopwatch: Stopwatch) -> str:
 
 
 @app.command()
+def batch(
+    jobs: Annotated[Path, typer.Argument(help="the job file (YAML)", show_default=False)],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="instead of the file's; may be repeated")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="look at everything, render nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what each job costs, render nothing")] = False,
+    workers: Annotated[str, typer.Option(help="clips at once: auto, by cores and free memory, or a number")] = "auto",
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first clip that fails")] = False,
+    report: Annotated[Path | None, typer.Option(help="write a page with a picture of each clip as HTML")] = None,
+    status: Annotated[
+        Path | None, typer.Option(help="how far each job is, as JSON", show_default="JOBS.status.json")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="render all anew, replace outputs")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
+) -> None:
+    """Render the jobs of a file, several at once; what an earlier run has done is not done again."""
+    from vmatte.batch.display import counts, shown
+    from vmatte.batch.run import only_run, open_board, run_batch
+    from vmatte.jobfile import read_jobs
+
+    at_once = _parse_workers(workers)
+    if report is not None:
+        from vmatte.measure.report import check_report
+
+        check_report(report, ".html")
+    read = read_jobs(jobs, settings or [])
+    status = status or jobs.with_suffix(".status.json")
+    if check or dry_run:
+        board, entries = open_board(read, status, again=overwrite)
+        _check_jobs(entries, board, costs=dry_run, quiet=quiet, as_json=as_json)
+        return
+    with only_run(jobs):
+        board, entries = open_board(read, status, again=overwrite)
+        try:
+            with shown(board, sys.stderr, quiet=quiet or as_json) as watcher:
+                run_batch(entries, board, watcher, workers=at_once, fail_fast=fail_fast)
+            if report is not None:
+                from vmatte.batch.report import write_batch_report
+
+                write_batch_report(report, jobs.name, entries, board)
+        except _Interrupted:
+            _fail(f"interrupted; {counts(board)}; the same command goes on from here", EXIT_INTERRUPTED)
+    if as_json:
+        _say(json.dumps(board.as_json()))
+    elif not quiet:
+        _say(counts(board))
+    _end_batch(board)
+
+
+def _parse_workers(word: str) -> int | None:
+    if word == "auto":
+        return None
+    if not word.isdecimal() or not 1 <= int(word) <= 256:
+        raise JobError(f"workers cannot be {word!r}; give auto, or how many clips at once: 1 to 256")
+    return int(word)
+
+
+def _end_batch(board: Board) -> None:
+    """Name each job that failed, and leave with the code that says whether all did."""
+    from vmatte.batch.display import describe
+    from vmatte.batch.status import FINISHED
+
+    failed = [job for job in board.jobs if job.state == "failed"]
+    if not failed:
+        return
+    for job in failed:
+        print(f"vmatte: {describe(job)}", file=sys.stderr)
+    sys.exit(EXIT_SOME_FAILED if board.count(*FINISHED) else EXIT_ALL_FAILED)
+
+
+def _check_jobs(entries: list[Entry], board: Board, *, costs: bool, quiet: bool, as_json: bool) -> None:
+    """Print all that is wrong with a batch, or else what it costs."""
+    from dataclasses import asdict
+
+    from vmatte.batch.plan import costs_table, disk_needed, plan, problems, seconds_needed, too_full
+
+    found = list(problems(entries))
+    plans = list(plan(entries, board)) if costs and not found else []
+    if as_json:
+        shown: dict[str, object] = {"jobs": len(entries), "problems": [asdict(each) for each in found]}
+        if plans:
+            shown |= {"plans": [asdict(each) for each in plans], "disk_bytes": disk_needed(plans)}
+            shown["seconds"] = seconds_needed(plans)
+        _say(json.dumps(shown))
+    for problem in found:
+        print(f"vmatte: {problem.where}: {problem.error}", file=sys.stderr)
+    if found:
+        bad = len({problem.output for problem in found})
+        _fail(f"{bad} of {len(entries)} jobs cannot be rendered as they are", JobError.exit_code)
+    for line in too_full(plans):
+        print(f"vmatte: {line}", file=sys.stderr)
+    if quiet or as_json:
+        return
+    if not costs:
+        _say(f"{len(entries)} job{'' if len(entries) == 1 else 's'}, nothing wrong")
+        return
+    for line in costs_table(plans):
+        _say(line)
+
+
+@app.command()
 def measure(
     predicted: Annotated[
         Path, typer.Argument(help="clip with alpha, gray clip, or folder of pictures", show_default=False)
@@ -333,6 +444,14 @@ def measure(
     broken = list(broken_limits(measurement, limits))
     if broken:
         _fail(f"{predicted}: {'; '.join(broken)}", EXIT_ABOVE_LIMIT)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of job files, for editors."""
+    from vmatte.jobfile import schema as schema_of_job_files
+
+    _say(json.dumps(schema_of_job_files(), indent=2))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -25,7 +26,7 @@ LicenceGuard = Literal["commercial", "permissive"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class FilePlate(_Record):
@@ -155,6 +156,7 @@ class Runtime(_Record):
     licence_guard: LicenceGuard | None = None
     """Refuse weights whose licence is not of this kind, or is not known."""
     overwrite: bool = False
+    """Whether an output that exists is replaced."""
 
 
 def make_runtime(
@@ -192,15 +194,18 @@ def make_runtime(
         raise JobError(f"{field.replace('_', ' ')} cannot be {fields[field]!r}; give {can}") from error
 
 
-def parse_background(text: str | None) -> FilePlate | ColorPlate | BlurPlate | NoPlate:
-    """The plate that a word on the command line means: a file, a colour (`#00b140`, `green`), `blur` or `none`."""
+def parse_background(text: str | None, folder: Path = Path()) -> FilePlate | ColorPlate | BlurPlate | NoPlate:
+    """The plate that a word on the command line means: a file, a colour (`#00b140`, `green`), `blur` or `none`.
+
+    A relative file lies in `folder`.
+    """
     if text is None or text.lower() == "none":
         return NoPlate()
     if text.lower() == "blur":
         return BlurPlate()
     if not text:
         raise JobError("the background is empty; give a picture, a video, a colour, 'blur' or 'none'")
-    path = Path(text).expanduser()
+    path = folder / os.path.expanduser(text)  # Path.expanduser fails where there is no such home
     if path.is_file():
         return FilePlate(path=path)
     rgb = _parse_color(text)
@@ -213,7 +218,7 @@ def parse_background(text: str | None) -> FilePlate | ColorPlate | BlurPlate | N
         )
     if path.is_dir():
         raise JobError(f"background {text} is a folder; give a picture or a video")
-    raise JobError(f"background {text} does not exist")
+    raise JobError(f"background {text} does not exist; give a picture or a video")
 
 
 def _parse_color(text: str) -> tuple[int, int, int] | None:
@@ -247,7 +252,7 @@ def make_job(
     if isinstance(background, (str, Path)) or background is None:
         background = parse_background(None if background is None else str(background))
     output = None if output is None else Path(output).expanduser()
-    row = _choose_encoding(output, encoding, cutout=isinstance(background, NoPlate))
+    row = choose_encoding(output, encoding, cutout=isinstance(background, NoPlate))
     if isinstance(background, NoPlate) and row.pix_fmt_alpha is None:
         can = ", ".join(name for name, other in ENCODINGS.items() if other.pix_fmt_alpha)
         raise JobError(f"{row.name} has no alpha, and no background is given; choose --bg, or one of: {can}")
@@ -281,7 +286,8 @@ def parse_smoothing(
     return choices[method]
 
 
-def _choose_encoding(output: Path | None, name: str | None, *, cutout: bool) -> Encoding:
+def choose_encoding(output: Path | None, name: str | None, *, cutout: bool) -> Encoding:
+    """The encoding of that name, or the one that the output's extension asks for. JobError where they do not agree."""
     known = ", ".join(ENCODINGS)
     if name is not None and name not in ENCODINGS:
         raise JobError(f"no encoding is called {name!r}; there are: {known}")

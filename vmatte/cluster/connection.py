@@ -15,7 +15,8 @@ from typing import Any
 from vmatte.errors import JobError
 
 AUTO = "auto"
-"""The word for the cluster that this machine belongs to, or else for a Ray of one's own on this machine."""
+"""The word for the cluster that RAY_ADDRESS names, as Ray's own commands set it, or else for a Ray of one's own on this
+machine. Not for whatever Ray runs here, as Ray takes the word: that may be somebody's who is about to stop it."""
 _CORES = 4
 """For a worker without a GPU: with more threads a network on a CPU gains little."""
 _ANSWER_S = 10
@@ -30,7 +31,7 @@ def connected(address: str) -> Iterator[Any]:
 
     Raises JobError where Ray is not installed and where nobody answers.
     """
-    ray = _import_ray()
+    ray = import_ray()
     if ray.is_initialized():
         yield ray
         return
@@ -42,7 +43,8 @@ def connected(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _import_ray() -> Any:
+def import_ray() -> Any:
+    """Ray, told to keep to itself. JobError where it is not installed."""
     # Ray tells its maker what it is used for, and says so at length, unless told otherwise.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Without it each actor without a GPU warns that Ray will one day leave its CUDA_VISIBLE_DEVICES alone.
@@ -60,10 +62,9 @@ def _import_ray() -> Any:
 def _connect(ray: Any, address: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == AUTO:
-        try:
-            ray.init(address="auto", **quiet)
-        except ConnectionError:  # this machine belongs to none
-            ray.init(address="local", include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
+        address = os.environ.get("RAY_ADDRESS", AUTO)
+    if address == AUTO:
+        ray.init(address="local", include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():

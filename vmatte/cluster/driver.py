@@ -17,7 +17,8 @@ from vmatte.cluster.events import Event, Failed, Finished, Frames, Joined, Left,
 from vmatte.cluster.worker import Hello, Remarks, Worker
 from vmatte.errors import JobError, VmatteError
 from vmatte.fingerprint import sha256_of_program
-from vmatte.job import FilePlate, RenderJob, Runtime
+from vmatte.job import FilePlate, RenderJob
+from vmatte.jobfile import Entry
 from vmatte.kept_mattes import KeptMattes
 from vmatte.models.weights import cache_folder
 from vmatte.render import Plan, RenderReport, Task, kept_mattes_of, published, todo
@@ -42,19 +43,17 @@ _DYING_S = 20
 """For workers that were told to stop."""
 
 
-def render_on_cluster(
-    jobs: Sequence[tuple[RenderJob, Runtime]], address: str, on_event: OnEvent, *, workers: int | None = None
-) -> None:
+def render_on_cluster(entries: Sequence[Entry], address: str, on_event: OnEvent, *, workers: int | None = None) -> None:
     """Render jobs on a Ray cluster, with segments of several jobs at once.
 
-    `address` is `auto` (the cluster that this machine belongs to, or a Ray of one's own on it) or HOST:PORT;
+    `address` is HOST:PORT, or `auto`: the cluster that RAY_ADDRESS names, else a Ray of one's own on this machine;
     `workers` is how many, None for one on each GPU, or on each four cores where there is none. What jobs read and
     write must lie where all nodes see it, under the same name. A job that fails does not stop the others: each ends in
     Failed or Finished. Whatever ends this function, no worker is left, and what is finished of a job stays for the next
     run. Raises JobError where the cluster cannot be used.
     """
     with connected(address) as ray, _token_in_cache() as token:
-        driver = _Driver(ray, [_absolute(job) for job, _ in jobs], [runtime for _, runtime in jobs], on_event, token)
+        driver = _Driver(ray, entries, on_event, token)
         try:
             driver.work(workers)
         finally:
@@ -135,18 +134,13 @@ class _Abandoned(BaseException):
 class _Driver:
     """The loop that listens to the workers, and what it has to remember."""
 
-    def __init__(
-        self,
-        ray: Any,
-        jobs: Sequence[RenderJob],
-        runtimes: Sequence[Runtime],
-        on_event: OnEvent,
-        token: Path | None,
-    ) -> None:
-        self._ray, self._jobs, self._runtimes, self._tell, self._token = ray, jobs, runtimes, on_event, token
+    def __init__(self, ray: Any, entries: Sequence[Entry], on_event: OnEvent, token: Path | None) -> None:
+        self._ray, self._tell, self._token = ray, on_event, token
+        self._jobs = [_absolute(entry.job) for entry in entries]
+        self._runtimes = [entry.runtime for entry in entries]
         self._actor_class = ray.remote(concurrency_groups={"progress": 1})(Worker)
-        self._unsettled = set(range(len(jobs)))
-        self._waiting = deque(range(len(jobs)))
+        self._unsettled = set(range(len(entries)))
+        self._waiting = deque(range(len(entries)))
         """Jobs without a plan that nobody is planning."""
         self._planned: dict[int, Plan] = {}
         self._open: dict[int, _Job] = {}

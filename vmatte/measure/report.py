@@ -93,6 +93,7 @@ def as_html(measurement: Measurement) -> str:
         if path is not None
     ]
     return _PAGE.substitute(
+        style=STYLE,
         name=escape(measurement.predicted.name),
         facts=f"{len(measurement.frames)} frames of {width}×{height}, against {' and '.join(against)}",
         metrics="\n".join(_metric_rows(measurement)),
@@ -204,7 +205,7 @@ def _suspect_figure(suspect: Suspect) -> str:
         ("composite", None if suspect.source is None else _composite(suspect.source, suspect.matte)),
     ]
     shown = "".join(
-        f'<figure><img src="{_embedded(pixels)}" alt="{title} of frame {measures.number}">'
+        f'<figure><img src="{embedded(pixels)}" alt="{title} of frame {measures.number}">'
         f"<figcaption>{title}</figcaption></figure>"
         for title, pixels in pictures
         if pixels is not None
@@ -227,12 +228,23 @@ def _composite(source: Pixels, matte: Pixels) -> Pixels:
     return mixed.round().astype(np.uint8)
 
 
-def _embedded(pixels: Pixels) -> str:
-    """A picture (h, w) or (h, w, 3) RGB as a data address: gray without loss, colour as JPEG."""
+def embedded(pixels: Pixels, quality: int = 95) -> str:
+    """A picture (h, w) or (h, w, 3) RGB as a data address: gray without loss, colour as JPEG of this quality."""
     kind, shown = ("png", pixels) if pixels.ndim == 2 else ("jpeg", pixels[..., ::-1])
-    _, coded = cv2.imencode(f".{kind}", np.ascontiguousarray(shown))
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == "jpeg" else []
+    _, coded = cv2.imencode(f".{kind}", np.ascontiguousarray(shown), options)
     return f"data:image/{kind};base64,{base64.b64encode(coded.tobytes()).decode()}"
 
+
+STYLE = """:root { color-scheme: light dark; --ink: light-dark(#1c1e21, #e6e6e3); --soft: light-dark(#6a6f76, #9a9fa6);
+  --line: light-dark(#d9dbde, #3a3d41); --curve: light-dark(#0b6e99, #5db7de); --mark: light-dark(#c2410c, #fb923c); }
+body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: light-dark(#fff, #17181a);
+  max-width: 1320px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+h3 { font-size: .95rem; font-weight: 600; margin: 0 0 .4rem; } p { color: var(--soft); }
+table { border-collapse: collapse; } th { text-align: left; font-weight: 600; }
+th, td { padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }"""
+"""What the reports' pages have in common: colours by day and night, type, tables."""
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -240,14 +252,7 @@ _PAGE = Template("""<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>$name – vmatte measure</title>
 <style>
-:root { color-scheme: light dark; --ink: light-dark(#1c1e21, #e6e6e3); --soft: light-dark(#6a6f76, #9a9fa6);
-  --line: light-dark(#d9dbde, #3a3d41); --curve: light-dark(#0b6e99, #5db7de); --mark: light-dark(#c2410c, #fb923c); }
-body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: light-dark(#fff, #17181a);
-  max-width: 1320px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-h3 { font-size: .95rem; font-weight: 600; margin: 0 0 .4rem; } p { color: var(--soft); }
-table { border-collapse: collapse; } th { text-align: left; font-weight: 600; }
-th, td { padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+$style
 td:nth-child(2) { text-align: right; font-variant-numeric: tabular-nums; } td:nth-child(3) { color: var(--soft); }
 figure { margin: 0; } figcaption { font-size: .8rem; color: var(--soft); } figcaption b { color: var(--ink); }
 .curve { display: grid; grid-template-columns: 4rem 1fr; margin-bottom: 1rem; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def open_network(path: Path, name: str, placement: Placement) -> onnxruntime.Inf
     # A spinning worker burns a core that the decoder and the encoder need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():  # PyTorch obeys it by itself
+        options.intra_op_num_threads = int(threads)
     providers: list[Any] = ["CPUExecutionProvider"]
     cuda = placement.device.type == "cuda"
     if cuda:

@@ -1,0 +1,98 @@
+"""What a batch says that it will cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import clips
+import pickled_jobs
+import pytest
+from conftest import Ended
+from pickled_jobs import entry, write_jobs
+
+from vmatte.batch.plan import JobPlan, disk_needed, plan, problems, too_full
+from vmatte.batch.run import open_board
+from vmatte.job import Runtime
+from vmatte.jobfile import Entry
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten frames."""
+    return clips.black_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", 10, width=320, height=240)
+
+
+def plans_of(entries: list[Entry], folder: Path) -> list[JobPlan]:
+    board, prepared = open_board(entries, folder / "jobs.status.json", again=False)
+    assert list(problems(prepared)) == []
+    return list(plan(prepared, board))
+
+
+def test_frames_and_segments_are_those_of_the_render(clip: Path, tmp_path: Path) -> None:
+    found = plans_of(
+        [
+            entry(clip, tmp_path / "a.mp4"),
+            entry(clip, tmp_path / "b.mp4", runtime=Runtime(segment_frames=4)),
+        ],
+        tmp_path,
+    )
+    assert [(each.frames, each.segments) for each in found] == [(10, 1), (10, 3)]
+
+
+def test_costs_grow_with_frames_and_the_second_of_two_pays_for_no_network(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmatte.batch.plan._network_seconds", lambda *_: 2.0)
+    twice = clips.black_clip(tmp_path / "twice.mp4", 20, width=320, height=240)
+    first, second, longer = plans_of(
+        [
+            entry(clip, tmp_path / "a.mp4"),
+            entry(clip, tmp_path / "b.mp4", background="orange"),
+            entry(twice, tmp_path / "c.mp4"),
+        ],
+        tmp_path,
+    )
+    assert first.seconds is not None
+    assert second.seconds is not None
+    assert first.seconds - second.seconds == pytest.approx(10 * 2.0)
+    assert longer.seconds == pytest.approx(2 * first.seconds)
+    # 320 × 240 pixels, 10 frames: raw 4:2:0 is 1.15 MB, and x264 takes a small part of it.
+    assert longer.output_bytes == 2 * first.output_bytes
+    assert 1_000 < first.output_bytes < 320 * 240 * 1.5 * 10 / 10
+    assert first.disk_bytes == 2 * first.output_bytes
+    assert disk_needed([first, second, longer]) == 6 * first.output_bytes
+
+
+def test_where_weights_are_missing_the_time_is_unknown(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMATTE_CACHE", str(tmp_path / "empty"))
+    assert [each.seconds for each in plans_of([entry(clip, tmp_path / "a.mp4", model="modnet")], tmp_path)] == [None]
+
+
+def test_a_disk_that_is_too_small_is_named(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = plans_of([entry(clip, tmp_path / "deep" / "a.mp4")], tmp_path)
+    assert list(too_full(plans)) == []
+    monkeypatch.setattr("vmatte.batch.plan.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    (line,) = too_full(plans)
+    assert str(tmp_path) in line
+
+
+def test_a_dry_run_prints_each_job_and_the_sum_and_renders_nothing(
+    clip: Path, tmp_path: Path, vmatte_command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmatte.jobfile.read_jobs", pickled_jobs.read_jobs)
+    entries = [entry(clip, tmp_path / f"{name}.mp4") for name in "ab"]
+    jobs = write_jobs(tmp_path / "jobs.yaml", entries)
+    ended = vmatte_command("batch", jobs, "--dry-run")
+    lines = [line.split() for line in ended.out.splitlines()]
+    assert ended.code == 0
+    assert [line[0] for line in lines] == ["frames", "10", "10", "20"]
+    assert lines[3][1] == "2"
+    ended = vmatte_command("batch", jobs, "--dry-run", "--json")
+    shown = json.loads(ended.out)
+    assert [each["frames"] for each in shown["plans"]] == [10, 10]
+    assert shown["seconds"] == pytest.approx(sum(each["seconds"] for each in shown["plans"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.yaml"]

@@ -1,0 +1,287 @@
+"""What a batch would do: whether its jobs can be rendered, and what they cost, without rendering any."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from vmatte.batch.run import groups
+from vmatte.batch.status import Board
+from vmatte.clip import ClipInfo
+from vmatte.errors import JobError, VmatteError
+from vmatte.job import FilePlate, NoSmoothing, RenderJob, Runtime
+from vmatte.jobfile import Entry
+from vmatte.models.catalogue import build_model
+from vmatte.models.choice import Choice, choose
+from vmatte.models.weights import in_cache
+from vmatte.pipeline import smoothing_for
+from vmatte.plates import check_plate
+from vmatte.segments import plan_segments
+from vmatte.video.probe import probe
+from vmatte.workdir import check_output
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a job cannot be rendered."""
+
+    where: str
+    output: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What one job costs."""
+
+    where: str
+    output: str
+    done: bool
+    """By an earlier run: it costs nothing."""
+    frames: int
+    segments: int
+    output_bytes: int
+    seconds: float | None
+    """On one worker; None where the network's weights are not here to be timed."""
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it needs while it is rendered: its segments, and the whole that they are joined to."""
+        return 2 * self.output_bytes
+
+
+_BYTES_A_PIXEL = {
+    ("mp4", "composite"): 0.03,
+    ("prores4444", "composite"): 0.6,
+    ("prores4444", "cutout"): 2.2,
+    ("webm", "composite"): 0.02,
+    ("webm", "cutout"): 0.3,
+    ("png", "composite"): 1.2,
+    ("png", "cutout"): 1.6,
+}
+"""Of outputs, by encoding and layer: what the sample takes, mp4 and WebM composites doubled for they depend on the
+picture most."""
+_CPU_MS_A_MEGAPIXEL = {"mp4": 50.0, "prores4444": 60.0, "webm": 100.0, "png": 75.0}
+"""A whole render of the sample, verified and all, without network and smoothing, by encoding."""
+_SMOOTHING_CPU_MS_A_MEGAPIXEL = 33.0
+"""docs/performance.md."""
+_STAGES_AT_ONCE = 2
+"""Cores that a render's threads keep busy beside the network, if there are so many."""
+
+
+def problems(entries: Sequence[Entry]) -> Iterator[Problem]:
+    """All that is wrong with the jobs and can be seen before a frame is rendered."""
+    seen = _Seen()
+    for entry in entries:
+        for error in _errors_of(entry, seen):
+            yield Problem(entry.where, str(entry.job.output), " ".join(str(error).split()))
+
+
+def plan(entries: Sequence[Entry], board: Board) -> Iterator[JobPlan]:
+    """What each job costs. A job whose matte another one makes before it pays for no network.
+
+    Raises VmatteError for a job that cannot be rendered.
+    """
+    seen = _Seen()
+    makes_matte = {group[0] for group in groups(entries, range(len(entries)))}
+    for number, (entry, status) in enumerate(zip(entries, board.jobs, strict=True)):
+        clip, choice = seen.clip(entry.job.clip), seen.choice(entry.job, entry.runtime)
+        done = status.state == "skipped"
+        seconds = seen.seconds(entry.job, clip, choice, mattes=number in makes_matte)
+        yield JobPlan(
+            where=entry.where,
+            output=str(entry.job.output),
+            done=done,
+            frames=clip.frames,
+            segments=len(plan_segments(clip.frames, entry.job.segment_frames, lead=0, tail=0)),
+            output_bytes=0 if done else _output_bytes(entry.job, clip),
+            seconds=0.0 if done else seconds,
+        )
+
+
+def too_full(plans: Sequence[JobPlan]) -> Iterator[str]:
+    """For each disk on which the outputs have no room, a line that says so."""
+    on_disk: dict[int, list[JobPlan]] = defaultdict(list)
+    for each in plans:
+        on_disk[_made_folder(Path(each.output)).stat().st_dev].append(each)
+    for jobs in on_disk.values():
+        folder = _made_folder(Path(jobs[0].output))
+        needed, free = disk_needed(jobs), shutil.disk_usage(folder).free
+        if needed > free:
+            yield f"the disk of {folder} has {free / 1e9:.1f} GB free, and about {needed / 1e9:.1f} GB are needed"
+
+
+def disk_needed(plans: Sequence[JobPlan]) -> int:
+    """Bytes that the jobs take at most: all outputs, and the segments of the largest."""
+    return sum(each.output_bytes for each in plans) + max((each.output_bytes for each in plans), default=0)
+
+
+def seconds_needed(plans: Sequence[JobPlan]) -> float | None:
+    """What one worker takes for all; None where it is not known of one."""
+    seconds = [each.seconds for each in plans]
+    known = [each for each in seconds if each is not None]
+    return sum(known) if len(known) == len(seconds) else None
+
+
+def costs_table(plans: Sequence[JobPlan]) -> Iterator[str]:
+    """The plans as lines, and their sum."""
+    yield f"{'frames':>8} {'segments':>8} {'disk':>12} {'time':>9}  output"
+    for each in plans:
+        what = f"{each.output} (already done)" if each.done else each.output
+        yield _costs(each.frames, each.segments, each.disk_bytes, each.seconds, what)
+    left = [each for each in plans if not each.done]
+    frames, segments = sum(each.frames for each in left), sum(each.segments for each in left)
+    yield _costs(frames, segments, disk_needed(left), seconds_needed(left), "in all, by one worker")
+
+
+def _costs(frames: int, segments: int, disk_bytes: int, seconds: float | None, what: str) -> str:
+    return f"{frames:8} {segments:8} {disk_bytes / 1e6:9.1f} MB {_duration(seconds):>9}  {what}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 60 else f"{seconds:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """Of a clip what planning needs: not the time of every frame, for there may be many clips."""
+
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def megapixels(self) -> float:
+        return self.height * self.width / 1e6
+
+
+class _Seen:
+    """What was looked at before: the jobs of a batch share clips, plates and models. Errors are kept too."""
+
+    def __init__(self) -> None:
+        self._clips: dict[Path, _Clip | VmatteError] = {}
+        self._plates: dict[Path, VmatteError | None] = {}
+        self._choices: dict[tuple[str, Path | None, Runtime], Choice | VmatteError] = {}
+        self._network_s: dict[tuple[object, ...], float | None] = {}
+
+    def clip(self, path: Path) -> _Clip:
+        if path not in self._clips:
+            try:
+                self._clips[path] = _size_of(probe(path))
+            except VmatteError as error:
+                self._clips[path] = error
+        return _or_raise(self._clips[path])
+
+    def plate(self, path: Path) -> None:
+        if path not in self._plates:
+            try:
+                check_plate(path)
+                self._plates[path] = None
+            except VmatteError as error:
+                self._plates[path] = error
+        _or_raise(self._plates[path])
+
+    def choice(self, job: RenderJob, runtime: Runtime) -> Choice:
+        key = (job.model, job.weights, runtime.model_copy(update={"overwrite": False}))
+        if key not in self._choices:
+            try:
+                self._choices[key] = choose(job.model, job.weights, runtime)
+            except VmatteError as error:
+                self._choices[key] = error
+        return _or_raise(self._choices[key])
+
+    def seconds(self, job: RenderJob, clip: _Clip, choice: Choice, *, mattes: bool) -> float | None:
+        """What a render takes, roughly: the network is timed on one frame, the rest goes by the picture's size."""
+        beside_ms = _CPU_MS_A_MEGAPIXEL[job.encoding] * clip.megapixels
+        network_s: float | None = 0.0
+        if mattes:
+            key = (choice.spec.name, choice.own, choice.placement, clip.height, clip.width)
+            if key not in self._network_s:
+                self._network_s[key] = _network_seconds(choice, clip)
+            network_s = self._network_s[key]
+            if not isinstance(smoothing_for(job.smoothing, choice.spec), NoSmoothing):
+                beside_ms += _SMOOTHING_CPU_MS_A_MEGAPIXEL * clip.megapixels
+        if network_s is None:
+            return None
+        return clip.frames * (network_s + beside_ms / 1000 / min(_STAGES_AT_ONCE, os.cpu_count() or 1))
+
+
+def _or_raise(kept: T | VmatteError) -> T:
+    if isinstance(kept, VmatteError):
+        raise kept
+    return kept
+
+
+def _size_of(clip: ClipInfo) -> _Clip:
+    return _Clip(clip.frames, clip.height, clip.width)
+
+
+def _errors_of(entry: Entry, seen: _Seen) -> Iterator[VmatteError]:
+    job = entry.job
+    inputs = [job.clip]
+    checks: list[Callable[[], object]] = [lambda: seen.clip(job.clip), lambda: seen.choice(job, entry.runtime)]
+    if isinstance(job.background, FilePlate):
+        path = job.background.path
+        inputs.append(path)
+        checks.append(lambda: seen.plate(path))
+    checks.append(lambda: _check_output(job, inputs, overwrite=entry.runtime.overwrite))
+    for check in checks:
+        try:
+            check()
+        except VmatteError as error:
+            yield error
+
+
+def _check_output(job: RenderJob, inputs: list[Path], *, overwrite: bool) -> None:
+    """As a render does, but for folders that it will find made."""
+    folder = job.output.absolute().parent
+    if folder.is_dir():
+        check_output(job.output, inputs, overwrite=overwrite, folder=job.row.is_sequence)
+    else:
+        folder = _made_folder(job.output)
+        if not folder.is_dir():
+            raise JobError(f"{job.output}: {folder} is a file, not a folder; give another name")
+    if not os.access(folder, os.W_OK):
+        raise JobError(f"folder {folder} for {job.output.name} cannot be written: permission denied")
+
+
+def _made_folder(output: Path) -> Path:
+    """The innermost of the folders around `output` that is there."""
+    return next(each for each in output.absolute().parents if each.exists())
+
+
+def _output_bytes(job: RenderJob, clip: _Clip) -> int:
+    return round(_BYTES_A_PIXEL[job.encoding, job.layer] * clip.megapixels * 1e6 * clip.frames)
+
+
+def _network_seconds(choice: Choice, clip: _Clip) -> float | None:
+    """Seconds a frame, of the second run: the first one also sets up what it needs."""
+    weights = choice.spec.weights
+    if choice.own is None and weights is not None and not in_cache(weights):
+        return None
+    model = build_model(choice.spec, choice.own, choice.placement)
+    frame = torch.zeros(1, 3, *choice.spec.input_size.of(clip.height, clip.width), device=model.device)
+    model.predict(frame)
+    _wait_for(model.device)
+    started = time.perf_counter()
+    model.predict(frame)
+    _wait_for(model.device)
+    return time.perf_counter() - started
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,229 @@
+"""One clip with its settings becomes a job; what renders do to each other's files is seen here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from vmatte.encodings import Encoding
+from vmatte.job import (
+    DEFAULT_MODEL,
+    BlurPlate,
+    ColorPlate,
+    FilePlate,
+    NoPlate,
+    RenderJob,
+    Runtime,
+    choose_encoding,
+    make_job,
+    parse_background,
+    parse_smoothing,
+)
+from vmatte.jobfile.keys import JOB_KEYS, Setting, Value
+from vmatte.jobfile.names import FIELDS, check_template, escape_braces, expand
+from vmatte.jobfile.problems import Place, Problems
+
+Plate = FilePlate | ColorPlate | BlurPlate | NoPlate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """A render as far as it can be known. `job` and `output` are None where a problem says why not."""
+
+    clip: Path
+    place: Place
+    from_glob: bool
+    job: RenderJob | None
+    runtime: Runtime
+    output: Path | None
+    plate: Path | None
+    """The plate's file, where it is one."""
+    fields: dict[str, str]
+    """What a template's fields come to."""
+    used: frozenset[str]
+    """The fields that the output's template has."""
+
+
+def draft(
+    clip: Path,
+    shot: str,
+    place: Place,
+    from_glob: bool,
+    layer: dict[str, Setting],
+    runtime: Runtime,
+    problems: Problems,
+) -> Draft:
+    """The render of one clip with these settings, which have been checked one by one."""
+    unsound = {word for word, setting in layer.items() if not setting.sound}
+    values = {word: setting.value for word, setting in layer.items() if setting.value is not None}
+    background, plate_name = _background(layer.get("bg"), problems)
+    weights = _weights(layer.get("weights"), problems)
+    smoothing = _smoothing(layer, place, problems)
+    job: RenderJob | None = None
+    fields: dict[str, str] = {}
+    used: frozenset[str] = frozenset()
+    if not unsound & {"bg", "format", "output"}:
+        # Blamed is what chose the encoding: mostly it is that which does not fit.
+        with problems.noted(next((layer[word].node.place for word in ("format", "output") if word in values), place)):
+            template, encoding = _text(values.get("output")), _text(values.get("format"))
+            used = frozenset() if template is None else check_template(template)
+            row = _row(template, used, encoding, cutout=isinstance(background, NoPlate))
+            fields = {
+                "stem": clip.stem,
+                "plate": plate_name,
+                "shot": shot,
+                "format": row.name,
+                "suffix": row.suffix,
+                "model": str(values.get("model", DEFAULT_MODEL)).replace(":", "-"),
+                "layer": "cutout" if isinstance(background, NoPlate) else "composite",
+            }
+            words: dict[str, Any] = {
+                key.parameter: values[key.word] for key in JOB_KEYS if key.word in values.keys() - unsound
+            }
+            words |= {"background": background, "weights": weights, "smooth": None, "strength": None}
+            if template is not None:
+                words["output"] = _filled(template, layer["output"].folder, fields)
+            job = make_job(clip, **words).model_copy(update={"smoothing": smoothing})
+    # A field whose setting cannot be read neither tells two renders apart nor makes them one.
+    output = None if job is None or (unsound & {"model"} and "model" in used) else job.output
+    plate = background.path if isinstance(background, FilePlate) else None
+    return Draft(clip, place, from_glob, job, runtime, output, plate, fields, used)
+
+
+def check_names(word: str, setting: Setting, problems: Problems) -> Setting:
+    """The setting, with what is wrong with the files or the fields that it names noted."""
+    if setting.sound and word == "bg":
+        _background(setting, problems)
+    elif setting.sound and word == "weights":
+        _weights(setting, problems)
+    elif setting.sound and word == "output" and setting.value is not None:
+        before = len(problems.found)
+        with problems.noted(setting.node.place):
+            check_template(str(setting.value))
+        return replace(setting, sound=len(problems.found) == before)
+    return setting
+
+
+def _text(value: Value) -> str | None:
+    return None if value is None else str(value)
+
+
+def _background(setting: Setting | None, problems: Problems) -> tuple[Plate, str]:
+    """The plate, and what {plate} says of it. A plate that does not exist is a problem, and still has its name."""
+    if setting is None or setting.value is None:
+        return NoPlate(), "none"
+    if isinstance(setting.value, FilePlate):
+        node = setting.node.content["path"] if isinstance(setting.node.content, dict) else setting.node
+        path = setting.value.path
+        with problems.noted(node.place):
+            path = setting.folder / expand(str(node.content))
+            if not path.is_file():
+                problems.add(node.place, f"background {node.content} is no file that exists; give a picture or a video")
+        return FilePlate(path=path), path.stem
+    if isinstance(setting.value, ColorPlate):
+        return setting.value, bytes(setting.value.rgb).hex()
+    if isinstance(setting.value, BlurPlate | NoPlate):
+        return setting.value, setting.value.method
+    text = str(setting.value)
+    with problems.noted(setting.node.place):
+        plate = parse_background(expand(text), setting.folder)
+        return plate, plate.path.stem if isinstance(plate, FilePlate) else text.replace("#", "")
+    return FilePlate(path=setting.folder / text), Path(text).stem
+
+
+def _weights(setting: Setting | None, problems: Problems) -> Path | None:
+    if setting is None or setting.value is None:
+        return None
+    with problems.noted(setting.node.place):
+        path = setting.folder / expand(str(setting.value))
+        if not path.exists():
+            problems.add(setting.node.place, f"weights {setting.value} do not exist; give a file, or its folder")
+        return path
+    return None
+
+
+def _smoothing(layer: dict[str, Setting], place: Place, problems: Problems) -> BaseModel | None:
+    method, strength = layer.get("smooth"), layer.get("smooth-strength")
+    if any(setting is not None and not setting.sound for setting in (method, strength)):
+        return None
+    if method is not None and isinstance(method.value, BaseModel):
+        if strength is not None and strength.value is not None:
+            problems.add(strength.node.place, "smooth is a mapping, where strength: says this; write it there")
+        return method.value
+    blamed = next((setting.node.place for setting in (strength, method) if setting is not None), place)
+    with problems.noted(blamed):
+        return parse_smoothing(
+            None if method is None else _text(method.value), None if strength is None else _text(strength.value)
+        )
+    return None
+
+
+def _row(template: str | None, used: frozenset[str], encoding: str | None, *, cutout: bool) -> Encoding:
+    """The encoding: by its name, else by the extension that the template itself writes, else the layer's default."""
+    if template is None or encoding is not None:
+        return choose_encoding(None, encoding, cutout=cutout)
+    written = Path(expand(template, escape_braces))
+    is_open = "suffix" in used or "{" in written.suffix
+    return choose_encoding(None if is_open else written, None, cutout=cutout)
+
+
+def _filled(template: str, folder: Path, fields: dict[str, str]) -> Path:
+    return folder / expand(template, escape_braces).format_map(fields)
+
+
+def without_clashes(drafts: list[Draft], problems: Problems) -> list[Draft]:
+    """The drafts, without clips of a glob that are outputs of other clips: the file's results of an earlier time.
+
+    Noted are outputs that are written twice, and those that are an input.
+    """
+    writers: dict[Path, list[Draft]] = defaultdict(list)
+    for each in drafts:
+        if each.output is not None:
+            writers[each.output.resolve()].append(each)
+    kept: list[Draft] = []
+    for each in drafts:
+        others = [other for other in writers.get(each.clip.resolve(), []) if other.clip != each.clip]
+        if others and each.from_glob:
+            continue
+        kept.append(each)
+        if each.output is not None and each.output.resolve() == each.clip.resolve():
+            problems.add(each.place, f"the output {each.output} is the clip itself; give another output")
+        for other in others:
+            problems.add(other.place, f"the output {other.output} is the clip of {each.place.label}; give another")
+        for other in writers.get(each.plate.resolve(), []) if each.plate is not None else []:
+            problems.add(other.place, f"the output {other.output} is a background; give another output")
+    _note_clashes(kept, problems)
+    return kept
+
+
+def _note_clashes(drafts: list[Draft], problems: Problems) -> None:
+    """A problem for each place where outputs are written that another draft writes, too."""
+    first: dict[Path, Draft] = {}
+    clashes: dict[tuple[Place, Place], list[tuple[Draft, Draft]]] = defaultdict(list)
+    for each in drafts:
+        if each.output is None:
+            continue
+        other = first.setdefault(each.output.resolve(), each)
+        if other is not each:
+            clashes[each.place, other.place].append((each, other))
+    for (place, other_place), pairs in clashes.items():
+        more = f" (and {len(pairs) - 1} more)" if len(pairs) > 1 else ""
+        by = "more than once from here" if place == other_place else f"from here and from {other_place.label}"
+        problems.add(place, f"{pairs[0][0].output}{more} would be written {by}; {_telling_apart(pairs)}")
+
+
+def _telling_apart(pairs: list[tuple[Draft, Draft]]) -> str:
+    """What to do about pairs of renders that write the same output."""
+    differing = [
+        {name for name in FIELDS if one.fields[name] != other.fields[name] and name not in one.used}
+        for one, other in pairs
+    ]
+    if not all(differing):
+        return "no field of a template tells them apart, so give each an output of its own"
+    common, every = set.intersection(*differing), set.union(*differing)
+    fields = [f"{{{name}}}" for name in FIELDS if name in (common or every)]
+    return f"tell them apart with {(' or ' if common else ' and ').join(fields)} in output"
