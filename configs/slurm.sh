@@ -7,7 +7,6 @@
 # Nodes of one's own: at its end `ray symmetric-run` stops all of this user's Ray on them.
 #SBATCH --exclusive
 #SBATCH --time=12:00:00
-#SBATCH --signal=B:TERM@120
 # A farm for one batch: sbatch configs/slurm.sh jobs.yaml
 # Each node gives Ray its GPUs and cores, vmatte runs on the first one, and Ray ends with it. Where Slurm ends it early,
 # what is finished stays: submit the same command again.
@@ -25,9 +24,6 @@ ray get-auth-token --generate >/dev/null
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address=$head:${RAY_PORT:-6379}
 
-# srun passes the signal on to vmatte, which then leaves no half-written output.
-srun --kill-on-bad-exit=0 ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" \
+srun ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" \
     --num-cpus "$SLURM_CPUS_PER_TASK" --num-gpus "$SLURM_GPUS_ON_NODE" -- \
-    vmatte batch "$jobs" --ray "$address" &
-trap 'kill -TERM $!' TERM
-wait $! || wait $!
+    vmatte batch "$jobs" --ray "$address"
