@@ -271,7 +271,7 @@ class _Driver:
         if ask == "hello":
             self._stillborn += 1
             if self._stillborn >= _ATTEMPTS and len({one.joins for one in self._hands}) < 2:
-                raise JobError(f"no worker can be started: {reason}")
+                raise JobError(f"no worker can be started: {reason}; each node needs vmatte[ray]")
         if not isinstance(ask, _Errand):
             return
         if ask == hand.cause:
