@@ -9,6 +9,7 @@ from pathlib import Path
 
 import clips
 import numpy as np
+import pytest
 from PIL import Image
 
 import vmatte
