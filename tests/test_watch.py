@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import clips
 import pytest
+from conftest import Ended
 
 from vmatte.errors import JobError, SourceError
 from vmatte.watch import watch
@@ -163,3 +164,26 @@ def test_two_watchers_do_not_share_a_folder(folder: Path) -> None:
         return []
 
     assert watch(folder, out, render, poll_s=0.05, once=True) == (1, 0)
+
+
+def test_the_command_renders_what_is_dropped_as_the_job_file_says(
+    folder: Path, tmp_path: Path, vmatte_command: Callable[..., Ended]
+) -> None:
+    (folder / "day-2").mkdir()
+    clips.black_clip(folder / "day-2" / "a.mp4", 3)
+    job = tmp_path / "job.yaml"
+    job.write_text("defaults: {model: luma-key, output: 'x/{stem}_{plate}.mp4'}\nmatrix: {bg: [navy, green]}\n")
+    ended = vmatte_command("watch", folder, "--job", job, "--out", tmp_path / "out", "--once", "--poll", 0.1, "--quiet")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    made = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.mp4"))
+    assert made == ["day-2/a_green.mp4", "day-2/a_navy.mp4"]
+
+
+def test_a_mistake_in_the_job_file_is_told_before_the_first_clip_comes(
+    folder: Path, tmp_path: Path, vmatte_command: Callable[..., Ended]
+) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("defaults: {modle: luma-key}\n")
+    ended = vmatte_command("watch", folder, "--job", job, "--out", tmp_path / "out", "--once")
+    assert ended.code == 2
+    assert "job.yaml:1:12: unknown key 'modle'" in ended.err

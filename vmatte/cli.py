@@ -403,6 +403,42 @@ def _check_jobs(entries: list[Entry], board: Board, *, costs: bool, quiet: bool,
 
 
 @app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(help="where the clips are dropped", show_default=False)],
+    job: Annotated[Path, typer.Option(help="a job file: its defaults and matrix, for every clip", show_default=False)],
+    out: Annotated[Path, typer.Option(help="where the results go", show_default=False)],
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="as for batch")] = None,
+    poll: Annotated[float, typer.Option(min=0.1, help="seconds between two looks")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="end when nothing is left to do")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+) -> None:
+    """Render every clip that is dropped into a folder, each once, when all of it is there."""
+    from vmatte.jobfile import read_jobs
+    from vmatte.render import render_job
+    from vmatte.watch import watch as watch_folder
+
+    def render(clip: Path) -> list[Path]:
+        made = []
+        for entry in read_jobs(job, settings or (), clip):
+            output = out / clip.relative_to(folder).parent / entry.job.output.name
+            output.parent.mkdir(parents=True, exist_ok=True)
+            runtime = entry.runtime.model_copy(update={"overwrite": True})
+            with _progress(quiet=quiet) as (on_frames, on_weights):
+                report = render_job(
+                    entry.job.model_copy(update={"output": output}), runtime, on_frames=on_frames, on_weights=on_weights
+                )
+            made.append(report.output)
+            if not quiet:
+                _say(f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.2f} fps)")
+        return made
+
+    read_jobs(job, settings or (), folder / "any.mp4")  # its mistakes are told now, not with the first clip
+    done, failed = watch_folder(folder, out, render, poll_s=poll, once=once)
+    if failed:
+        _fail(f"{failed} of {done + failed} clips could not be rendered", EXIT_SOME_FAILED if done else EXIT_ALL_FAILED)
+
+
+@app.command()
 def measure(
     predicted: Annotated[
         Path, typer.Argument(help="clip with alpha, gray clip, or folder of pictures", show_default=False)
@@ -584,7 +620,7 @@ def pull(name: Annotated[str, typer.Argument(help="a name from `vmatte models`",
     from vmatte.models.catalogue import fetch_weights, find_model
 
     spec = find_model(name)
-    if spec.architecture == "luma-key":
+    if spec.is_key:
         print(f"{name} needs no weights")
         return
     with _progress(quiet=False) as (_, on_weights):

@@ -205,7 +205,7 @@ def parse_background(text: str | None, folder: Path = Path()) -> FilePlate | Col
         return BlurPlate()
     if not text:
         raise JobError("the background is empty; give a picture, a video, a colour, 'blur' or 'none'")
-    path = folder / os.path.expanduser(text)  # Path.expanduser fails where there is no such home
+    path = folder / at_home(text)
     if path.is_file():
         return FilePlate(path=path)
     rgb = _parse_color(text)
@@ -231,6 +231,11 @@ def _parse_color(text: str) -> tuple[int, int, int] | None:
     return (red, green, blue) if max(red, green, blue) <= 255 else None
 
 
+def at_home(path: str | Path) -> Path:
+    """The path, a `~` before it resolved; `~name` without such a home is a name like any other."""
+    return Path(os.path.expanduser(path))
+
+
 def make_job(
     clip: str | Path,
     *,
@@ -248,10 +253,10 @@ def make_job(
     Without an output the result lies beside the clip: `NAME_composite.mp4`, or `NAME_cutout.mov` where no background
     is given. Raises JobError for a choice that cannot be.
     """
-    clip = Path(clip).expanduser()
+    clip = at_home(clip)
     if isinstance(background, (str, Path)) or background is None:
         background = parse_background(None if background is None else str(background))
-    output = None if output is None else Path(output).expanduser()
+    output = None if output is None else at_home(output)
     row = choose_encoding(output, encoding, cutout=isinstance(background, NoPlate))
     if isinstance(background, NoPlate) and row.pix_fmt_alpha is None:
         can = ", ".join(name for name, other in ENCODINGS.items() if other.pix_fmt_alpha)
@@ -260,7 +265,7 @@ def make_job(
         layer = "cutout" if isinstance(background, NoPlate) else "composite"
         output = clip.with_name(f"{clip.stem}_{layer}{row.suffix}")
     fields = {"clip": clip, "output": output, "encoding": row.name, "background": background, "model": model}
-    fields["weights"] = None if weights is None else Path(weights).expanduser()
+    fields["weights"] = None if weights is None else at_home(weights)
     fields["smoothing"] = parse_smoothing(smooth, strength)
     if segment_frames is not None and segment_frames < 1:
         raise JobError(f"a segment needs at least one frame, not {segment_frames}")

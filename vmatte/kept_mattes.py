@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 from vmatte.errors import JobError
 from vmatte.frames import KeptMatte, LayerBatch
@@ -102,6 +104,18 @@ def open_kept_mattes(fingerprint: str, about: dict[str, object]) -> Iterator[Kep
     finally:
         if lock is not None:
             lock.release()
+
+
+def alphas_of(fingerprint: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Number and alpha (H, W) in [0, 1] of every frame that is kept under a fingerprint; none where nothing is.
+
+    Raises SourceError where a file is damaged.
+    """
+    folder = SegmentFolder(_home() / fingerprint)
+    numbers = sorted(int(record.stem) for record in folder.folder.glob("[0-9]*.json"))
+    for number in numbers:
+        for matte in read_mattes(folder.file(number, _ALPHA), None, folder.written(number) or ()):
+            yield matte.number, matte.alpha.astype(np.float32) / np.float32(65535)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def smoothing_for(wanted: Smoothing | None, spec: ModelSpec) -> Smoothing:
     """What a job's smoothing means for a model: `motion` for a network unless it says otherwise; a key is steady."""
     if wanted is not None:
         return wanted
-    return NoSmoothing() if spec.architecture == "luma-key" else MotionSmoothing()
+    return NoSmoothing() if spec.is_key else MotionSmoothing()
 
 
 def mattes(
@@ -65,10 +65,10 @@ def settled_mattes(
     batch: int,
     stopwatch: Stopwatch,
 ) -> Generator[MatteBatch, None, None]:
-    """The same as they can be kept; a model without weights is quicker than any file, and its mattes are not."""
+    """The same, rounded to what can be kept of them; those of a key, which nobody keeps, as they are."""
     made = mattes(clip, segments, model, smoothing, batch, stopwatch)
     with closing(made):
-        yield from made if model.spec.weights is None else stopwatch.around("settle", settle(made))
+        yield from made if model.spec.is_key else stopwatch.around("settle", settle(made))
 
 
 def kept_mattes(

@@ -28,6 +28,7 @@ from vmatte.job import (
     NoPlate,
     RenderJob,
     Runtime,
+    at_home,
     make_job,
     make_runtime,
     parse_smoothing,
@@ -71,6 +72,8 @@ class RenderReport:
     """Of the network's weights; None for a model without."""
     sha256: str
     """Of the output; of all pictures in order, for a sequence."""
+    matte: str | None
+    """What its matte is kept under; None where it is not."""
 
     @property
     def fps(self) -> float:
@@ -225,13 +228,18 @@ def _sha256_of_input(path: Path) -> str:
 
 @contextmanager
 def kept_mattes_of(plan: Plan) -> Iterator[KeptMattes | None]:
-    """What is kept of the clip's mattes; None where nothing is to be kept: a key is quicker than any file."""
-    if not plan.runtime.cache or plan.choice.spec.weights is None:
+    """What is kept of the clip's mattes; None where nothing is to be kept."""
+    if not _keeps_mattes(plan):
         yield None
         return
     about = {"clip": str(plan.job.clip.absolute()), "model": plan.job.model, "frames": plan.clip.frames}
     with open_kept_mattes(plan.matte_fingerprint, about) as kept:
         yield kept
+
+
+def _keeps_mattes(plan: Plan) -> bool:
+    """A key is quicker than any file."""
+    return plan.runtime.cache and plan.choice.spec.weights is not None
 
 
 def todo(plan: Plan, work: WorkFolder, kept: KeptMattes | None) -> list[Task]:
@@ -270,6 +278,7 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
         licence="unknown: weights of your own" if choice.licence is None else choice.licence.name,
         weights_sha256=choice.weights_sha256,
         sha256=sha256_of_output(whole),
+        matte=plan.matte_fingerprint if _keeps_mattes(plan) else None,
     )
     work.note_report(asdict(report) | {"output": str(report.output)})
     publish(whole, job.output, overwrite=plan.runtime.overwrite)
@@ -461,12 +470,12 @@ def matte(
 
     Raises VmatteError, at once, for what the user can mend. Closing the iterator ends the decoding thread.
     """
-    source = probe(Path(clip).expanduser())
+    source = probe(at_home(clip))
     runtime = make_runtime(
         device=device, precision=precision, compile=compile, batch=batch, licence_guard=licence_guard
     )
     wanted = parse_smoothing(smooth, strength)
-    choice = choose(model or DEFAULT_MODEL, None if weights is None else Path(weights).expanduser(), runtime)
+    choice = choose(model or DEFAULT_MODEL, None if weights is None else at_home(weights), runtime)
     logger.info("%s", choice)
     network, at_once = _ready(choice, runtime, source, on_weights)
     every = range(source.frames)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmatte.errors import JobError, SourceError, VmatteError
+from vmatte.errors import JobError, JobFileError, SourceError, VmatteError
 from vmatte.segment_folder import take_lock, write_whole
 from vmatte.video.probe import probe
 
@@ -104,6 +104,8 @@ def _outcome(clip: Path, obstacle: str | None, render: Render) -> dict[str, obje
     if obstacle is None:
         try:
             return {"outputs": [str(path) for path in render(clip)]}
+        except JobFileError:  # not the clip's fault: all others would fail too
+            raise
         except VmatteError as error:
             obstacle = str(error)
     logger.error("%s", obstacle)

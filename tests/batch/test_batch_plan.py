@@ -14,7 +14,6 @@ from pickled_jobs import entry, write_jobs
 
 from vmatte.batch.plan import JobPlan, disk_needed, plan, problems, too_full
 from vmatte.batch.run import open_board
-from vmatte.job import Runtime
 from vmatte.jobfile import Entry
 
 
@@ -34,7 +33,7 @@ def test_frames_and_segments_are_those_of_the_render(clip: Path, tmp_path: Path)
     found = plans_of(
         [
             entry(clip, tmp_path / "a.mp4"),
-            entry(clip, tmp_path / "b.mp4", runtime=Runtime(segment_frames=4)),
+            entry(clip, tmp_path / "b.mp4", segment_frames=4),
         ],
         tmp_path,
     )

@@ -66,6 +66,7 @@ class Finished:
     model: str
     licence: str
     sha256: str
+    matte: str | None
     output_bytes: int
     output_mtime_ns: int
 

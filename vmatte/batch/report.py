@@ -17,10 +17,12 @@ from vmatte.batch.status import FINISHED, Board, JobStatus
 from vmatte.errors import EncodeError, VmatteError
 from vmatte.job import RenderJob
 from vmatte.jobfile import Entry
+from vmatte.kept_mattes import alphas_of
 from vmatte.measure.measurement import Pixels, measure
 from vmatte.measure.metrics import Plane
 from vmatte.measure.read import open_mattes, open_pictures
 from vmatte.measure.report import STYLE, embedded
+from vmatte.measure.steadiness import Follower, mean_steadiness
 
 _POSTER_WIDTH, _POSTER_HEIGHT = 240, 180
 _POSTER_BYTES = 20_000
@@ -59,7 +61,7 @@ def _page(title: str, entries: Sequence[Entry], board: Board, on_row: Callable[[
 def _row(job: RenderJob, status: JobStatus) -> str:
     finished = status.state in FINISHED
     picture = poster(job) if finished else None
-    flicker = flicker_of(job) if finished else None
+    flicker = flicker_of(job, status.matte) if finished else None
     shown = "" if picture is None else f'<img src="{picture}" alt="a frame of {escape(job.output.name)}">'
     notes = [f'<p class="error">{escape(status.error)}</p>'] if status.error else []
     notes += [f"<p>{escape(warning)}</p>" for warning in status.warnings]
@@ -93,18 +95,31 @@ def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def flicker_of(job: RenderJob) -> float | None:
+def flicker_of(job: RenderJob, matte: str | None) -> float | None:
     """The flicker of a finished job's matte, as `vmatte measure` gives it; None where it cannot be measured.
 
-    A composite keeps no matte, and a clip that lost frames shows others than its output.
+    Of the kept `matte` where there is one: a codec hides flicker. A composite without one shows none.
     """
-    if job.layer != "cutout":
-        return None
     try:
-        steadiness = measure(job.output, source=job.clip).steadiness
+        if matte is not None and (found := _flicker_of_kept(job, matte)) is not None:
+            return found
+        steadiness = measure(job.output, source=job.clip).steadiness if job.layer == "cutout" else None
     except VmatteError:
         return None
     return None if steadiness is None else steadiness.flicker
+
+
+def _flicker_of_kept(job: RenderJob, matte: str) -> float | None:
+    """None also for a clip that lost frames: the mattes would be compared with the wrong ones."""
+    follower, seen = Follower(), []
+    pictures = open_pictures(job.clip)
+    alphas = alphas_of(matte)
+    for number, picture in enumerate(pictures):
+        kept, alpha = next(alphas, (None, None))
+        if alpha is None or kept != number:
+            return None
+        seen.append(follower.follow(alpha, picture.luma, None))
+    return mean_steadiness(seen).flicker
 
 
 def poster(job: RenderJob) -> str | None:

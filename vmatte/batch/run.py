@@ -226,6 +226,7 @@ class _Driver:
             model=finished.model,
             licence=finished.licence,
             sha256=finished.sha256,
+            matte=finished.matte,
             output_bytes=finished.output_bytes,
             output_mtime_ns=finished.output_mtime_ns,
         )

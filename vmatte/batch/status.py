@@ -49,6 +49,8 @@ class JobStatus:
     model: str | None = None
     licence: str | None = None
     sha256: str | None = None
+    matte: str | None = None
+    """What its matte is kept under in the cache."""
     """Of the output."""
     output_bytes: int | None = None
     output_mtime_ns: int | None = None

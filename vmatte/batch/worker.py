@@ -156,6 +156,7 @@ def _render(work: Work, driver: _Driver) -> Finished:
         model=report.model,
         licence=report.licence,
         sha256=report.sha256,
+        matte=report.matte,
         output_bytes=stamp[0],
         output_mtime_ns=stamp[1],
     )

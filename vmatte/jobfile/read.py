@@ -32,16 +32,16 @@ class Entry:
     where: str
 
 
-def read_jobs(path: Path, settings: Sequence[str] = ()) -> list[Entry]:
+def read_jobs(path: Path, settings: Sequence[str] = (), clip: Path | None = None) -> list[Entry]:
     """All renders of a job file, in its order; `settings` are `KEY=VALUE`, as `--set` takes them.
 
-    Relative paths lie in the file's folder, those of `settings` in the current one. Raises JobFileError with all that
-    is wrong.
+    With a `clip` they are of it, instead of the clips that the file names. Relative paths lie in the file's folder,
+    those of `settings` in the current one. Raises JobFileError with all that is wrong.
     """
     problems = Problems()
     forced = read_forced(settings, problems)
     root = load(path, problems)
-    drafts = [] if root is None else _drafts(root, path.absolute().parent, forced, problems)
+    drafts = [] if root is None else _drafts(root, path.absolute().parent, forced, clip, problems)
     problems.check()
     entries: list[Entry] = []
     for each in drafts:
@@ -50,7 +50,7 @@ def read_jobs(path: Path, settings: Sequence[str] = ()) -> list[Entry]:
     return entries
 
 
-def _drafts(root: Node, folder: Path, forced: Forced, problems: Problems) -> list[Draft]:
+def _drafts(root: Node, folder: Path, forced: Forced, clip: Path | None, problems: Problems) -> list[Draft]:
     if not isinstance(root.content, dict):
         problems.add(root.place, f"a job file is a mapping; begin with {', '.join(f'{name}:' for name in SECTIONS)}")
         return []
@@ -62,14 +62,15 @@ def _drafts(root: Node, folder: Path, forced: Forced, problems: Problems) -> lis
     sections = Sections(folder, frozenset(forced.values), problems)
     defaults = sections.layer(content["defaults"], "defaults") if "defaults" in content else {}
     axes = sections.matrix(content["matrix"]) if "matrix" in content else {}
-    if "clips" not in content:
+    if clip is None and "clips" not in content:
         if not any(nearest(name, SECTIONS) == "clips" for name in content):
             problems.add(root.place, "there is no clips:; add the clips to render")
         return []
+    items = list(sections.clips(content["clips"])) if clip is None else [Item(root, [clip.absolute()], is_glob=False)]
     # A clip's own value and that of --set are not multiplied.
     combined = [
         (item, {word: axes[word] for word in axes if word not in item.own and word not in forced.values})
-        for item in _without_repeats(list(sections.clips(content["clips"])))
+        for item in _without_repeats(items)
     ]
     count = sum(len(item.files) * math.prod(len(values) for values in own_axes.values()) for item, own_axes in combined)
     if count > MOST_ENTRIES:

@@ -350,7 +350,7 @@ def build_model(
 
 
 def _build(spec: ModelSpec, own: Path | None, placement: Placement, progress: Progress | None) -> MattingModel:
-    if spec.architecture == "luma-key":
+    if spec.is_key:
         from vmatte.models.luma_key import LumaKey
 
         return LumaKey(spec, placement.device)
@@ -377,14 +377,14 @@ def _torch_network(spec: ModelSpec, weights: Path | None, placement: Placement) 
 
 
 def _untrained(spec: ModelSpec, placement: Placement) -> MattingModel:
-    if spec.architecture == "luma-key" or spec.architecture in ONNX:
+    if spec.is_key or spec.architecture in ONNX:
         raise ModelError(f"{spec.name} is no PyTorch network: it cannot have random weights")
     return _torch_network(spec, None, placement)
 
 
 def own_weights(spec: ModelSpec, path: Path) -> Path:
     """The file of a user's own weights for a row: `path`, or what lies in it. ModelError where there is none."""
-    if spec.architecture == "luma-key":
+    if spec.is_key:
         raise ModelError(f"{spec.name} has no weights: leave out {path}")
     return own_file(spec.name, None if spec.weights is None else spec.weights.file_name, path)
 

@@ -172,11 +172,16 @@ class ModelSpec:
     """A model for the same job that is open to everyone, where this one is not."""
     warm_up: int | None = 0
     """Frames before the first one wanted that a recurrent network has to see for its matte to be what it would be had
-    it seen the clip from its start. None: all of them, so that a clip is one segment."""
+    it seen the clip from its start. None: all of them."""
 
     @property
     def recurrent(self) -> bool:
         return self.warm_up != 0
+
+    @property
+    def is_key(self) -> bool:
+        """Whether it is a formula and no network: steady by itself, and quicker than a file with its mattes."""
+        return self.architecture == "luma-key"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -73,7 +73,7 @@ def place(device: str, precision: Precision, compile: bool, spec: ModelSpec) -> 
 
 def is_torch_network(spec: ModelSpec) -> bool:
     """Whether a row's network is computed by PyTorch, on PyTorch's threads."""
-    return spec.architecture not in ONNX and spec.architecture != "luma-key"
+    return spec.architecture not in ONNX and not spec.is_key
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -39,7 +39,8 @@ class Graphed:
                 self._network(given)
         computing.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        # Other threads go on pinning memory meanwhile, which a capture would otherwise take for its own mistake.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # On `aside`: left to itself a capture takes a stream of the first device, whichever the network is on. Other
+        # threads go on pinning memory meanwhile, which a capture would otherwise take for its own mistake.
+        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
             answer = self._network(given)
         return graph, given, answer
