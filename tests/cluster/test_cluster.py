@@ -51,7 +51,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VMATTE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        module = import_ray()
+        module, before = import_ray(), signal.getsignal(signal.SIGTERM)
         module.init(
             address="local",
             num_cpus=2,
@@ -60,6 +60,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             log_to_driver=False,
             runtime_env={"worker_process_setup_hook": cannot_stand_bright_frames},
         )
+        signal.signal(signal.SIGTERM, before)  # Ray takes it over
         yield module
         module.shutdown()
 
