@@ -308,6 +308,9 @@ def batch(
     check: Annotated[bool, typer.Option("--check", help="look at everything, render nothing")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what each job costs, render nothing")] = False,
     workers: Annotated[str, typer.Option(help="clips at once: auto, by cores and free memory, or a number")] = "auto",
+    ray: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT", help="render on a Ray cluster", show_default=False)
+    ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first clip that fails")] = False,
     report: Annotated[Path | None, typer.Option(help="write a page with a picture of each clip as HTML")] = None,
     status: Annotated[
@@ -337,7 +340,12 @@ def batch(
         board, entries = open_board(read, status, again=overwrite)
         try:
             with shown(board, sys.stderr, quiet=quiet or as_json) as watcher:
-                run_batch(entries, board, watcher, workers=at_once, fail_fast=fail_fast)
+                if ray is None:
+                    run_batch(entries, board, watcher, workers=at_once, fail_fast=fail_fast)
+                else:
+                    from vmatte.batch.farm import run_on_farm
+
+                    run_on_farm(entries, board, watcher, ray, workers=at_once, fail_fast=fail_fast)
             if report is not None:
                 from vmatte.batch.report import write_batch_report
 

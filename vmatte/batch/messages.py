@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from vmatte.batch.status import output_stamp
+from vmatte.errors import JobError
 from vmatte.job import RenderJob, Runtime
+
+if TYPE_CHECKING:  # a driver does not wait for torch
+    from vmatte.render import RenderReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,25 @@ class Finished:
     matte: str | None
     output_bytes: int
     output_mtime_ns: int
+
+
+def finished(report: RenderReport) -> Finished:
+    """What a render came to, and what its output looks like. JobError where that is gone."""
+    stamp = output_stamp(report.output)
+    if stamp is None:
+        raise JobError(f"{report.output} was removed as soon as it was there")
+    return Finished(
+        frames=report.frames,
+        lost=report.lost,
+        seconds=report.seconds,
+        fps=report.fps,
+        model=report.model,
+        licence=report.licence,
+        sha256=report.sha256,
+        matte=report.matte,
+        output_bytes=stamp[0],
+        output_mtime_ns=stamp[1],
+    )
 
 
 @dataclass(frozen=True, slots=True)

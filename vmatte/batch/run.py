@@ -96,6 +96,44 @@ def groups(entries: Sequence[Entry], numbers: Sequence[int]) -> deque[deque[int]
     return deque(together.values())
 
 
+def mark_done(board: Board, watcher: Watcher, number: int, finished: Finished) -> None:
+    """A job's output is there."""
+    total = finished.frames + finished.lost
+    warnings = board.jobs[number].warnings
+    if finished.lost:
+        warnings += (f"{finished.lost} of {total} frames could not be decoded and are missing",)
+    ended = board.update(
+        number,
+        state="done",
+        frames_done=finished.frames,
+        frames_total=total,
+        lost=finished.lost,
+        fps=round(finished.fps, 3),
+        seconds=round(finished.seconds, 3),
+        warnings=warnings,
+        model=finished.model,
+        licence=finished.licence,
+        sha256=finished.sha256,
+        matte=finished.matte,
+        output_bytes=finished.output_bytes,
+        output_mtime_ns=finished.output_mtime_ns,
+    )
+    watcher.ended(number, ended)
+
+
+def mark_failed(board: Board, watcher: Watcher, number: int, error: str) -> None:
+    """A job came to nothing."""
+    watcher.ended(number, board.update(number, state="failed", error=error))
+
+
+def save(write: Callable[[], None], watcher: Watcher) -> None:
+    """Write the status; where that fails the batch goes on, for the full disk may be another one than the outputs'."""
+    try:
+        write()
+    except EncodeError as error:
+        watcher.note(str(error))
+
+
 class _Driver:
     """The loop that listens to the workers, and what it has to remember."""
 
@@ -127,7 +165,7 @@ class _Driver:
                 self._hear(worker, message)
                 if self._fail_fast and self._board.count("failed"):
                     return
-            self._save(self._board.write_if_due)
+            save(self._board.write_if_due, self._watcher)
             self._watcher.tick(self._board)
 
     def stop(self) -> None:
@@ -147,13 +185,7 @@ class _Driver:
             if job.state == "running":
                 self._board.update(number, state="waiting", frames_done=0)
         self._board.state = "interrupted" if self._board.count("waiting") else "finished"
-        self._save(self._board.write)
-
-    def _save(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except EncodeError as error:  # a full disk may be another one than the outputs'
-            self._watcher.note(str(error))
+        save(self._board.write, self._watcher)
 
     def _hire(self) -> None:
         self._group[Worker(self._events)] = deque()
@@ -209,31 +241,10 @@ class _Driver:
         worker.send(Work(self._entries[number].job, self._entries[number].runtime))
 
     def _finish(self, number: int, finished: Finished) -> None:
-        job = self._board.jobs[number]
-        total = finished.frames + finished.lost
-        warnings = job.warnings
-        if finished.lost:
-            warnings += (f"{finished.lost} of {total} frames could not be decoded and are missing",)
-        ended = self._board.update(
-            number,
-            state="done",
-            frames_done=finished.frames,
-            frames_total=total,
-            lost=finished.lost,
-            fps=round(finished.fps, 3),
-            seconds=round(finished.seconds, 3),
-            warnings=warnings,
-            model=finished.model,
-            licence=finished.licence,
-            sha256=finished.sha256,
-            matte=finished.matte,
-            output_bytes=finished.output_bytes,
-            output_mtime_ns=finished.output_mtime_ns,
-        )
-        self._watcher.ended(number, ended)
+        mark_done(self._board, self._watcher, number, finished)
 
     def _fail(self, number: int, error: str) -> None:
-        self._watcher.ended(number, self._board.update(number, state="failed", error=error))
+        mark_failed(self._board, self._watcher, number, error)
 
     def _mourn(self, worker: Worker, ended: Ended) -> None:
         """A worker's process is gone: its job has failed, the rest of its group is another one's."""

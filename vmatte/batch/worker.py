@@ -13,8 +13,19 @@ import time
 import traceback
 from typing import IO, NoReturn
 
-from vmatte.batch.messages import Command, Failed, Fetching, Finished, Frames, Hello, Message, Note, Settle, Work
-from vmatte.batch.status import output_stamp
+from vmatte.batch.messages import (
+    Command,
+    Failed,
+    Fetching,
+    Finished,
+    Frames,
+    Hello,
+    Message,
+    Note,
+    Settle,
+    Work,
+    finished,
+)
 from vmatte.errors import JobError, VmatteError
 from vmatte.job import RenderJob
 from vmatte.stopwatch import Stopwatch
@@ -145,21 +156,7 @@ def _render(work: Work, driver: _Driver) -> Finished:
             driver.tell(Fetching(name, done, total))
 
     report = render_job(work.job, work.runtime, on_frames=on_frames, on_weights=on_weights)
-    stamp = output_stamp(report.output)
-    if stamp is None:
-        raise JobError(f"{report.output} was removed as soon as it was there")
-    return Finished(
-        frames=report.frames,
-        lost=report.lost,
-        seconds=report.seconds,
-        fps=report.fps,
-        model=report.model,
-        licence=report.licence,
-        sha256=report.sha256,
-        matte=report.matte,
-        output_bytes=stamp[0],
-        output_mtime_ns=stamp[1],
-    )
+    return finished(report)
 
 
 def _make_folder(job: RenderJob) -> None:
