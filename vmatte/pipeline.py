@@ -65,10 +65,10 @@ def settled_mattes(
     batch: int,
     stopwatch: Stopwatch,
 ) -> Generator[MatteBatch, None, None]:
-    """The same as they can be kept; a model without weights is quicker than any file, and its mattes are not."""
+    """The same as they can be kept, if they are worth it."""
     made = mattes(clip, segments, model, smoothing, batch, stopwatch)
     with closing(made):
-        yield from made if model.spec.weights is None else stopwatch.around("settle", settle(made))
+        yield from stopwatch.around("settle", settle(made)) if model.spec.worth_keeping else made
 
 
 def kept_mattes(

@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import torch
 from torch import Tensor
 
 from vmatte.clip import HDR_TRANSFERS, ClipInfo
-from vmatte.errors import ModelError, SourceError
+from vmatte.errors import KeptMatteError, ModelError, SourceError
 from vmatte.fingerprint import fingerprint, sha256_of_file, sha256_of_output, sha256_of_program
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import ycbcr_to_rgb
@@ -46,7 +47,7 @@ from vmatte.stopwatch import Stopwatch
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
 from vmatte.video.verify import verify
-from vmatte.video.write import encode
+from vmatte.video.write import encode, writing
 from vmatte.workdir import WorkFolder, check_output, open_work_folder, publish, was_published
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ class Plan:
     choice: Choice
     smoothing: Smoothing
     segments: tuple[Segment, ...]
-    clip_sha256: str
+    inputs: tuple[tuple[Path, str], ...]
+    """The clip and, if it is a file, the plate, each with the sha256 of its bytes."""
     matte_fingerprint: str
     """Of what the matte depends on."""
     fingerprint: str
@@ -172,8 +174,9 @@ def render_job(
         if report is None:
             network, stopwatch = Network(plan, on_weights), Stopwatch()
             with kept_mattes_of(plan) as kept:
-                for task in todo(plan, work, kept):
-                    render_segments(task, network, kept, stopwatch, on_frames)
+                while tasks := todo(plan, work, kept):  # again where a kept matte turned out to be damaged
+                    for task in tasks:
+                        render_segments(task, network, kept, stopwatch, on_frames)
             report = finish(plan, work, started)
     return report
 
@@ -183,19 +186,19 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     clip = probe(job.clip)
     if isinstance(job.background, FilePlate):
         check_plate(job.background.path)
-    inputs = [job.clip] + ([job.background.path] if isinstance(job.background, FilePlate) else [])
-    if not was_published(job.output, job.row.suffix):
-        check_output(job.output, inputs, overwrite=runtime.overwrite, folder=job.row.is_sequence)
+    paths = [job.clip] + ([job.background.path] if isinstance(job.background, FilePlate) else [])
+    if not was_published(job.output):
+        check_output(job.output, paths, overwrite=runtime.overwrite, folder=job.row.is_sequence)
     choice = choose(job.model, job.weights, runtime)
     spec = choice.spec
     smoothing = smoothing_for(job.smoothing, spec)
     job = job.model_copy(update={"model": spec.name, "weights": choice.own})
     lead = None if spec.warm_up is None else spec.warm_up + smoothing.reach
     segments = plan_segments(clip.frames, job.segment_frames, lead, smoothing.reach)
-    clip_sha256, plate_sha256 = _sha256_of_input(inputs[0]), _sha256_of_input(inputs[-1])
+    inputs = tuple((path, _sha256_of_input(path)) for path in paths)
     matte_fingerprint = fingerprint(
         program=sha256_of_program(),
-        clip=clip_sha256,
+        clip=inputs[0][1],
         model=spec.name,
         weights=choice.weights_sha256,
         smoothing=smoothing.model_dump(),
@@ -204,10 +207,11 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     whole = fingerprint(
         matte=matte_fingerprint,
         background=job.background.model_dump(exclude={"path"}),
-        plate=plate_sha256,
+        inputs=[sha256 for _, sha256 in inputs],
         encoding=repr(job.row),
+        codecs=repr((av.__version__, av.library_versions)),  # segments of two encoders need not join
     )
-    return Plan(job, runtime, clip, choice, smoothing, tuple(segments), clip_sha256, matte_fingerprint, whole)
+    return Plan(job, runtime, clip, choice, smoothing, tuple(segments), inputs, matte_fingerprint, whole)
 
 
 def _sha256_of_input(path: Path) -> str:
@@ -217,10 +221,17 @@ def _sha256_of_input(path: Path) -> str:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def check_unchanged(plan: Plan) -> None:
+    """SourceError where a clip or plate is no longer what it was when the render began. Quick where its time is."""
+    for path, sha256 in plan.inputs:
+        if _sha256_of_input(path) != sha256:
+            raise SourceError(f"{path} was changed while it was rendered; run again")
+
+
 @contextmanager
 def kept_mattes_of(plan: Plan) -> Iterator[KeptMattes | None]:
-    """What is kept of the clip's mattes; None where nothing is to be kept: a key is quicker than any file."""
-    if not plan.runtime.cache or plan.choice.spec.weights is None:
+    """What is kept of the clip's mattes; None where nothing is to be kept."""
+    if not plan.runtime.cache or not plan.choice.spec.worth_keeping:
         yield None
         return
     about = {"clip": str(plan.job.clip.absolute()), "model": plan.job.model, "frames": plan.clip.frames}
@@ -249,8 +260,7 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
     written = [number for segment in segments for number in segment.written]
     if not written:
         raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
-    if _sha256_of_input(job.clip) != plan.clip_sha256:
-        raise SourceError(f"{job.clip} was changed while it was rendered; run again")
+    check_unchanged(plan)
     whole = work.whole.with_suffix(row.suffix)
     remove(whole)
     join([segment for segment in segments if segment.written], clip, row, whole)
@@ -265,17 +275,18 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
         weights_sha256=choice.weights_sha256,
         sha256=sha256_of_output(whole),
     )
-    work.note_report(asdict(report) | {"output": str(report.output)})
+    with writing(whole):
+        work.note_report(asdict(report) | {"output": str(report.output)})
     publish(whole, job.output, overwrite=plan.runtime.overwrite)
     return report
 
 
 def published(plan: Plan, work: WorkFolder) -> RenderReport | None:
     """What a run of this job came to that was killed between giving the output its name and cleaning up."""
-    report = work.published(plan.job.output, plan.job.row.suffix)
+    report = work.published(plan.job.output)
     if report is None:
-        inputs = [plan.job.clip]
-        check_output(plan.job.output, inputs, overwrite=plan.runtime.overwrite, folder=plan.job.row.is_sequence)
+        paths = [path for path, _ in plan.inputs]
+        check_output(plan.job.output, paths, overwrite=plan.runtime.overwrite, folder=plan.job.row.is_sequence)
         return None
     return RenderReport(**{**report, "output": plan.job.output})  # type: ignore[arg-type]
 
@@ -347,6 +358,8 @@ def _rendered_if_it_fits(
     """Whether memory sufficed; where it did not, a smaller batch can be tried."""
     try:
         _render(task, network, kept, stopwatch, on_frames)
+    except KeptMatteError as error:
+        logger.warning("%s: a kept matte, which is made again", error)
     except RuntimeError as error:
         if network.batch == 1 or not is_out_of_memory(error):
             raise
@@ -378,6 +391,8 @@ def _render(
                     if on_frames is not None:
                         on_frames(ahead.index.stop, clip.frames, stopwatch)
                     ahead = next(batches, None)
+                # Before anything is finished of it: what is kept must be of the bytes that the fingerprint is of.
+                check_unchanged(plan)
 
             own = its_own()
             if kept is not None and not task.recalled:
@@ -385,7 +400,8 @@ def _render(
             path = folder.unfinished(segment.number, job.row.suffix)
             with stopwatch.step("encode"):
                 written = encode(own, path, job.row, clip.delivery, clip.rate)
-            folder.finish(segment.number, [job.row.suffix], written)
+            with writing(path):
+                folder.finish(segment.number, [job.row.suffix], written)
 
 
 @contextmanager

@@ -178,6 +178,11 @@ class ModelSpec:
     def recurrent(self) -> bool:
         return self.warm_up != 0
 
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether reading a matte again is quicker than making it; a key is quicker than any file."""
+        return self.architecture != "luma-key"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
