@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from vmatte import cli
+from vmatte.models.weights import cache_folder
 
 
 def find_program(name: str) -> str:
@@ -27,6 +28,17 @@ def find_program(name: str) -> str:
     if os.environ.get("CI"):
         pytest.fail(f"{name} is missing, and CI must have it")
     pytest.skip(f"{name} is missing")
+
+
+@pytest.fixture(autouse=True)
+def own_mattes(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own, without mattes, which shares the weights."""
+    weights = cache_folder() / "weights"
+    weights.mkdir(parents=True, exist_ok=True)
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "weights").symlink_to(weights.absolute())
+    monkeypatch.setenv("VMATTE_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from vmatte.errors import JobError, JobFileError, VmatteError
 if TYPE_CHECKING:
     from vmatte.batch.status import Board
     from vmatte.jobfile import Entry
+    from vmatte.kept_mattes import KeptEntry
     from vmatte.models.contract import Weights
     from vmatte.render import OnFrames, RenderReport
     from vmatte.stopwatch import Stopwatch
@@ -44,6 +46,8 @@ LICENCE_GUARD = typer.Option(
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 models_app = typer.Typer(help="The matting models: what they are for, their licences, and whether they are here.")
 app.add_typer(models_app, name="models")
+cache_app = typer.Typer(help="The mattes that are kept: of which clips, and how to make room.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:
@@ -634,3 +638,60 @@ def pull(name: Annotated[str, typer.Argument(help="a name from `vmatte models`",
     with _progress(quiet=False) as (_, on_weights):
         path = fetch_weights(spec, on_weights)
     print(f"{name}: {path}")
+
+
+@cache_app.command("list")
+def list_mattes(
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """List the kept mattes, the longest unused first."""
+    from vmatte.kept_mattes import list_kept
+
+    entries = list_kept()
+    if as_json:
+        _say(json.dumps({"mattes": [_entry_as_json(entry) for entry in entries]}))
+    else:
+        _say_entries(entries, "in all")
+
+
+@cache_app.command("prune")
+def prune_mattes(
+    max_size: Annotated[str, typer.Option(help="what may stay: 50G, 500M, 0", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Remove the longest unused mattes until no more than a size is left. Weights stay, and what a render is using."""
+    from vmatte.kept_mattes import prune
+
+    removed = prune(_bytes_of(max_size))
+    if as_json:
+        _say(json.dumps({"removed": [_entry_as_json(entry) for entry in removed]}))
+    else:
+        _say_entries(removed, "removed")
+
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def _bytes_of(size: str) -> int:
+    """The bytes that a size like 50G, 1.5 GB or 0 means."""
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", size.strip().upper())
+    if parts is None:
+        raise JobError(f"{size!r} is no size; give one like 50G, 500M or 0")
+    return int(float(parts[1]) * _UNITS[parts[2]])
+
+
+def _say_entries(entries: list[KeptEntry], what: str) -> None:
+    from datetime import datetime
+
+    if entries:
+        _say(f"{'last used':17} {'size':>10} {'frames':>7} {'model':20} clip")
+    for entry in entries:
+        used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
+        frames, model, clip = (str(entry.about.get(name, "?")) for name in ("frames", "model", "clip"))
+        _say(f"{used:17} {entry.bytes / 1e6:7.1f} MB {frames:>7} {model:20} {clip}")
+    _say(f"{len(entries)} {what}, {sum(entry.bytes for entry in entries) / 1e6:.1f} MB")
+
+
+def _entry_as_json(entry: KeptEntry) -> dict[str, object]:
+    about = {name: entry.about.get(name) for name in ("clip", "model", "frames")}
+    return {**about, "bytes": entry.bytes, "used": entry.used, "path": str(entry.path)}

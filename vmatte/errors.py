@@ -35,6 +35,10 @@ class ModelError(VmatteError):
     """A network's weights cannot be found, fetched or run."""
 
 
+class KeptMatteError(VmatteError):
+    """A matte that was kept of an earlier render is damaged or gone; it can be made again."""
+
+
 class EncodeError(VmatteError):
     """An output cannot be written, or is not what was promised when it is opened again."""
 

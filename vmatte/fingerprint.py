@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
@@ -36,10 +38,17 @@ def sha256_of_output(path: Path) -> str:
     return digest.hexdigest()
 
 
+_COMPUTING = ("numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "torch")
+
+
 @lru_cache(maxsize=1)
 def sha256_of_program() -> str:
-    """Of vmatte's own code: what another version made is not taken for what this one would make."""
+    """Of vmatte's own code, and of the versions of what computes for it: what others made is not taken for what these
+    would make."""
     digest = hashlib.sha256()
+    for package in _COMPUTING:
+        with suppress(PackageNotFoundError):
+            digest.update(f"{package} {version(package)}\0".encode())
     home = Path(__file__).parent
     for file in sorted(home.rglob("*.py")):
         digest.update(str(file.relative_to(home)).encode() + b"\0" + file.read_bytes())

@@ -68,11 +68,11 @@ class MatteCodes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptMatte:
-    """The same of one frame, in the host's memory: alpha (H,W), foreground (3,H,W)."""
+    """The same of one frame, in the host's memory: alpha (H,W), foreground (3,H,W), uint16 both."""
 
     number: int
     alpha: NDArray[np.uint16]
-    foreground: NDArray[np.generic] | None
+    foreground: NDArray[np.uint16] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

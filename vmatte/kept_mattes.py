@@ -1,7 +1,9 @@
 """Mattes that were made once, by content: another plate or format of a clip does not run the network again.
 
 <cache>/mattes/<fingerprint>/about.json          whose matte it is; its time is when it was last used
-<cache>/mattes/<fingerprint>/000007.alpha.mkv    a segment, as `segment_folder` has it
+<cache>/mattes/<fingerprint>/000007.alpha.mkv    a segment, as `segment_folder` has it, with checksums
+
+Together they may take `MOST_BYTES`; what a render adds beyond that, it makes room for among the longest unused.
 """
 
 from __future__ import annotations
@@ -11,15 +13,16 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
+from filelock import BaseFileLock
 from numpy.typing import NDArray
 
-from vmatte.errors import JobError
+from vmatte.errors import JobError, KeptMatteError
 from vmatte.frames import KeptMatte, LayerBatch
 from vmatte.models.weights import cache_folder
 from vmatte.segment_folder import SegmentFolder, take_lock, write_whole
@@ -27,6 +30,9 @@ from vmatte.segments import Segment
 from vmatte.video.matte_files import MatteWriter, read_mattes
 
 logger = logging.getLogger(__name__)
+
+MOST_BYTES = 20 * 10**9
+"""MODNet's matte of `samples/avatar.mp4`, 720p, takes 4 MB a second: this is more than an hour of it."""
 
 _ALPHA, _FOREGROUND = ".alpha.mkv", ".foreground.mkv"
 
@@ -36,74 +42,121 @@ class KeptMattes:
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         self.path, self.writable = path, writable
-        self._segments = SegmentFolder(path)
+        self._segments = SegmentFolder(path, summed=True)
+        self._damaged: set[int] = set()
 
     def has(self, segment: Segment) -> bool:
-        """Whether the segment's mattes are all there."""
-        return self._segments.written(segment.number) is not None
+        """Whether the segment's mattes are all there, as far as their sizes tell."""
+        return segment.number not in self._damaged and self._segments.written(segment.number) is not None
 
     def read(self, segments: Sequence[Segment]) -> Iterator[KeptMatte]:
-        """The mattes of all the segments' frames, in order. Raises SourceError where a file is damaged."""
+        """The mattes of all the segments' frames, in order.
+
+        Raises KeptMatteError where a segment is damaged or was removed; from then on it is not kept.
+        """
         for segment in segments:
-            number = segment.number
-            foreground = self._segments.file(number, _FOREGROUND)
-            written = self._segments.written(number) or ()
-            if written:
-                alpha = self._segments.file(number, _ALPHA)
-                yield from read_mattes(alpha, foreground if foreground.exists() else None, written)
+            try:
+                yield from self._read(segment.number)
+            except KeptMatteError:
+                self._damaged.add(segment.number)
+                if self.writable:
+                    self._segments.drop(segment.number)
+                raise
+
+    def _read(self, number: int) -> Iterator[KeptMatte]:
+        alpha, foreground = (self._segments.file(number, suffix) for suffix in (_ALPHA, _FOREGROUND))
+        written = self._segments.written(number)
+        # By a checksum of our own: FFV1's decoder only logs that a slice's is wrong, and shows what it makes of it.
+        if written is None or not self._segments.intact(number):
+            raise KeptMatteError(f"{alpha} is damaged or gone")
+        if written:
+            yield from read_mattes(alpha, foreground if foreground.exists() else None, written)
 
     def keep(self, segment: Segment, bits: int, layers: Iterable[LayerBatch]) -> Iterator[LayerBatch]:
         """The same layers, all of the segment's; their mattes, of foregrounds of `bits` bits, are written as they pass.
 
         Where the disk has no room for them the render goes on without.
         """
-        alpha, foreground = (self._segments.unfinished(segment.number, suffix) for suffix in (_ALPHA, _FOREGROUND))
+        if not self.writable:
+            yield from layers
+            return
+        number, suffixes = segment.number, (_ALPHA, _FOREGROUND)
+        alpha, foreground = (self._segments.unfinished(number, suffix) for suffix in suffixes)
         writer = MatteWriter(alpha, foreground, bits)
         written: list[int] = []
+
+        def let_go() -> None:
+            """Leaves nothing that is not finished: on a full disk, the render may need its room."""
+            with suppress(OSError, av.error.FFmpegError):
+                writer.close()
+            with suppress(OSError):
+                self._segments.discard(number, suffixes)
+
         try:
             for layer in layers:
                 layer.wait()
-                if layer.matte is not None:
-                    self._attempt(writer.write, layer.matte)
+                if self.writable and layer.matte is not None and not self._wrote(writer.write, layer.matte):
+                    let_go()
                 written.extend(layer.index)
                 yield layer
-            self._attempt(writer.finish)
-            self._attempt(self._segments.finish, segment.number, (_ALPHA, _FOREGROUND), written)
+            if self.writable and self._wrote(writer.finish):
+                self._wrote(self._segments.finish, number, suffixes, written)
         finally:
-            writer.close()
+            let_go()
 
-    def _attempt(self, step: Callable[..., None], *arguments: object) -> None:
-        if not self.writable:
-            return
+    def _wrote(self, step: Callable[..., None], *arguments: object) -> bool:
         try:
             step(*arguments)
         except (OSError, av.error.FFmpegError) as error:
             self.writable = False
-            logger.warning("the matte is not kept for later renders: %s: %s", self.path, error)
+            logger.warning("the matte is not kept for later renders: %s: %s", self.path, error.strerror or error)
+            return False
+        return True
 
 
 @contextmanager
-def open_kept_mattes(fingerprint: str, about: dict[str, object]) -> Iterator[KeptMattes | None]:
-    """The mattes kept under a fingerprint, with what they are `about`; None where the cache cannot be used."""
+def open_kept_mattes(fingerprint: str, about: dict[str, object]) -> Iterator[KeptMattes]:
+    """The mattes kept under a fingerprint, with what they are `about`; only to be read where another adds to them, or
+    where the cache cannot be written."""
     path = _home() / fingerprint
+    lock = _opened(path, about)
+    try:
+        yield KeptMattes(path, writable=lock is not None)
+        if lock is not None:
+            _make_room()
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _opened(path: Path, about: dict[str, object]) -> BaseFileLock | None:
+    """The lock of a folder that is ready to be written; None where it is not."""
+    lock = None
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = take_lock(path)
         if lock is not None:
             SegmentFolder(path).clean()
             write_whole(path / "about.json", json.dumps(about))
-        os.utime(path / "about.json")
+            return lock
+        with suppress(FileNotFoundError):  # who adds to it may have begun this moment
+            os.utime(path / "about.json")
     except OSError as error:
-        logger.warning(
-            "mattes are neither kept nor used again: %s cannot be written: %s", path, error.strerror or error
-        )
-        yield None
-        return
-    try:
-        yield KeptMattes(path, writable=lock is not None)
-    finally:
         if lock is not None:
             lock.release()
+        logger.warning("the matte is not kept for later renders: %s: %s", path, error.strerror or error)
+    return None
+
+
+def _make_room() -> None:
+    try:
+        removed = prune(MOST_BYTES)
+    except JobError as error:
+        logger.warning("%s", error)
+        return
+    if removed:
+        freed = sum(entry.bytes for entry in removed) / 1e9
+        logger.info("kept mattes make room for newer ones: %d removed, %.1f GB", len(removed), freed)
 
 
 def alphas_of(fingerprint: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -120,7 +173,7 @@ def alphas_of(fingerprint: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
 
 @dataclass(frozen=True, slots=True)
 class KeptEntry:
-    """One clip's kept mattes. `used` is when a render last did, in seconds since 1970."""
+    """One clip's kept mattes. `about` is empty where a crash took it; `used` is the last time, in s since 1970."""
 
     path: Path
     about: dict[str, object]
@@ -133,14 +186,22 @@ def list_kept() -> list[KeptEntry]:
     home = _home()
     entries = []
     for path in home.iterdir() if home.is_dir() else ():
+        record = path / "about.json"
         try:
-            about = json.loads((path / "about.json").read_bytes())
-            used = (path / "about.json").stat().st_mtime
             size = sum(file.stat().st_size for file in path.iterdir())
-        except (OSError, ValueError):  # begun this moment, or going
+            used = (record if record.exists() else path).stat().st_mtime
+        except OSError:  # it is being removed, or was never ours
             continue
-        entries.append(KeptEntry(path, about, size, used))
+        entries.append(KeptEntry(path, _about(record), size, used))
     return sorted(entries, key=lambda entry: entry.used)
+
+
+def _about(record: Path) -> dict[str, object]:
+    try:
+        about = json.loads(record.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def prune(most_bytes: int) -> list[KeptEntry]:
@@ -155,11 +216,13 @@ def prune(most_bytes: int) -> list[KeptEntry]:
             lock = take_lock(entry.path)
             if lock is None:
                 continue
-            with lock:
-                # First what says that it is there.
-                for record in sorted(entry.path.glob("*.json")):
+            try:
+                # First what says that they are there.
+                for record in entry.path.glob("*.json"):
                     record.unlink()
                 shutil.rmtree(entry.path)
+            finally:
+                lock.release()
         except OSError as error:
             raise JobError(f"{entry.path} cannot be removed: {error.strerror or error}") from error
         total -= entry.bytes

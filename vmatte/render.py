@@ -12,14 +12,16 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import torch
 from torch import Tensor
 
 from vmatte.clip import HDR_TRANSFERS, ClipInfo
-from vmatte.errors import ModelError, SourceError
+from vmatte.errors import EncodeError, KeptMatteError, ModelError, SourceError
 from vmatte.fingerprint import fingerprint, sha256_of_file, sha256_of_output, sha256_of_program
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import ycbcr_to_rgb
+from vmatte.imaging.motion import flow_method
 from vmatte.job import (
     DEFAULT_MODEL,
     BlurPlate,
@@ -47,7 +49,7 @@ from vmatte.stopwatch import Stopwatch
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
 from vmatte.video.verify import verify
-from vmatte.video.write import encode
+from vmatte.video.write import encode, writing
 from vmatte.workdir import WorkFolder, check_output, open_work_folder, publish, was_published
 
 logger = logging.getLogger(__name__)
@@ -90,7 +92,8 @@ class Plan:
     choice: Choice
     smoothing: Smoothing
     segments: tuple[Segment, ...]
-    clip_sha256: str
+    inputs: tuple[tuple[Path, str], ...]
+    """The clip and, if it is a file, the plate, each with the sha256 of its bytes."""
     matte_fingerprint: str
     """Of what the matte depends on."""
     fingerprint: str
@@ -184,31 +187,34 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     clip = probe(job.clip)
     if isinstance(job.background, FilePlate):
         check_plate(job.background.path)
-    inputs = [job.clip] + ([job.background.path] if isinstance(job.background, FilePlate) else [])
-    if not was_published(job.output, job.row.suffix):
-        check_output(job.output, inputs, overwrite=runtime.overwrite, folder=job.row.is_sequence)
+    paths = [job.clip] + ([job.background.path] if isinstance(job.background, FilePlate) else [])
+    if not was_published(job.output):
+        check_output(job.output, paths, overwrite=runtime.overwrite, folder=job.row.is_sequence)
     choice = choose(job.model, job.weights, runtime)
     spec = choice.spec
     smoothing = smoothing_for(job.smoothing, spec)
     job = job.model_copy(update={"model": spec.name, "weights": choice.own})
     lead = None if spec.warm_up is None else spec.warm_up + smoothing.reach
     segments = plan_segments(clip.frames, job.segment_frames, lead, smoothing.reach)
-    clip_sha256, plate_sha256 = _sha256_of_input(inputs[0]), _sha256_of_input(inputs[-1])
+    inputs = tuple((path, _sha256_of_input(path)) for path in paths)
     matte_fingerprint = fingerprint(
         program=sha256_of_program(),
-        clip=clip_sha256,
+        clip=inputs[0][1],
         model=spec.name,
         weights=choice.weights_sha256,
+        precision=str(choice.placement.precision),
         smoothing=smoothing.model_dump(),
+        flow=flow_method(choice.placement.device),
         segment_frames=job.segment_frames,
     )
     whole = fingerprint(
         matte=matte_fingerprint,
         background=job.background.model_dump(exclude={"path"}),
-        plate=plate_sha256,
+        inputs=[sha256 for _, sha256 in inputs],
         encoding=repr(job.row),
+        codecs=repr((av.__version__, av.library_versions)),  # segments of two encoders need not join
     )
-    return Plan(job, runtime, clip, choice, smoothing, tuple(segments), clip_sha256, matte_fingerprint, whole)
+    return Plan(job, runtime, clip, choice, smoothing, tuple(segments), inputs, matte_fingerprint, whole)
 
 
 def announce(plan: Plan) -> None:
@@ -226,6 +232,13 @@ def _sha256_of_input(path: Path) -> str:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def check_unchanged(plan: Plan) -> None:
+    """SourceError where a clip or plate is no longer what it was when the render began. Quick where its time is."""
+    for path, sha256 in plan.inputs:
+        if _sha256_of_input(path) != sha256:
+            raise SourceError(f"{path} was changed while it was rendered; run again")
+
+
 @contextmanager
 def kept_mattes_of(plan: Plan) -> Iterator[KeptMattes | None]:
     """What is kept of the clip's mattes; None where nothing is to be kept."""
@@ -239,7 +252,7 @@ def kept_mattes_of(plan: Plan) -> Iterator[KeptMattes | None]:
 
 def _keeps_mattes(plan: Plan) -> bool:
     """A key is quicker than any file."""
-    return plan.runtime.cache and plan.choice.spec.weights is not None
+    return plan.runtime.cache and not plan.choice.spec.is_key
 
 
 def todo(plan: Plan, work: WorkFolder, kept: KeptMattes | None) -> list[Task]:
@@ -256,15 +269,11 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
     """Join the finished segments, verify the whole and give it its name. `started` is by `time.perf_counter`."""
     job, clip, choice = plan.job, plan.clip, plan.choice
     row = job.row
-    segments = [
-        EncodedSegment(work.segments.file(segment.number, row.suffix), work.segments.written(segment.number) or ())
-        for segment in plan.segments
-    ]
+    segments = [_finished(work, segment, row.suffix) for segment in plan.segments]
     written = [number for segment in segments for number in segment.written]
     if not written:
         raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
-    if _sha256_of_input(job.clip) != plan.clip_sha256:
-        raise SourceError(f"{job.clip} was changed while it was rendered; run again")
+    check_unchanged(plan)
     whole = work.whole.with_suffix(row.suffix)
     remove(whole)
     join([segment for segment in segments if segment.written], clip, row, whole)
@@ -280,17 +289,25 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
         sha256=sha256_of_output(whole),
         matte=plan.matte_fingerprint if _keeps_mattes(plan) else None,
     )
-    work.note_report(asdict(report) | {"output": str(report.output)})
+    with writing(whole):
+        work.note_report(asdict(report) | {"output": str(report.output)})
     publish(whole, job.output, overwrite=plan.runtime.overwrite)
     return report
 
 
+def _finished(work: WorkFolder, segment: Segment, suffix: str) -> EncodedSegment:
+    path, written = work.segments.file(segment.number, suffix), work.segments.written(segment.number)
+    if written is None:
+        raise EncodeError(f"{path} is gone, or was changed, since it was finished; run again")
+    return EncodedSegment(path, written)
+
+
 def published(plan: Plan, work: WorkFolder) -> RenderReport | None:
     """What a run of this job came to that was killed between giving the output its name and cleaning up."""
-    report = work.published(plan.job.output, plan.job.row.suffix)
+    report = work.published(plan.job.output)
     if report is None:
-        inputs = [plan.job.clip]
-        check_output(plan.job.output, inputs, overwrite=plan.runtime.overwrite, folder=plan.job.row.is_sequence)
+        paths = [path for path, _ in plan.inputs]
+        check_output(plan.job.output, paths, overwrite=plan.runtime.overwrite, folder=plan.job.row.is_sequence)
         return None
     return RenderReport(**{**report, "output": plan.job.output})  # type: ignore[arg-type]
 
@@ -337,36 +354,41 @@ def render_segments(
     Where memory ends, what is left is begun again with half the batch, and later tasks start with that. Raises
     ModelError where one frame is too much.
     """
-    plan, folder = task.plan, SegmentFolder(task.folder)
-    if not task.recalled:
-        network.model()
-    frames = range(task.segments[0].frames.start, task.segments[-1].frames.stop)
-    where = f" on frames {frames.start}–{frames.stop - 1}, even one at a time"
-    with _clear_errors(plan.clip, plan.choice.spec, network.device, where):
-        while not _rendered_if_it_fits(task, network, kept, stopwatch, on_frames):
-            # Only out here, where the error no longer holds the batch's tensors, can their memory be given back.
-            if "torch._dynamo" in sys.modules:  # something may be compiled, whose graphs keep memory
-                torch.compiler.reset()
-            gc.collect()
-            torch.cuda.empty_cache()
-            fewer = network.batch // 2
-            logger.warning("%s ran out of memory with %d frames at once; now %d", network.device, network.batch, fewer)
-            network.batch = fewer
-            left = tuple(segment for segment in task.segments if folder.written(segment.number) is None)
-            task = replace(task, segments=left)
+    folder = SegmentFolder(task.folder)
+    while not _rendered_if_it_can_be(task, network, kept, stopwatch, on_frames):
+        left = tuple(segment for segment in task.segments if folder.written(segment.number) is None)
+        # Of a damaged matte the network makes a new one.
+        task = replace(task, segments=left, recalled=False)
 
 
-def _rendered_if_it_fits(
+def _rendered_if_it_can_be(
     task: Task, network: Network, kept: KeptMattes | None, stopwatch: Stopwatch, on_frames: OnFrames | None
 ) -> bool:
-    """Whether memory sufficed; where it did not, a smaller batch can be tried."""
-    try:
-        _render(task, network, kept, stopwatch, on_frames)
-    except RuntimeError as error:
-        if network.batch == 1 or not is_out_of_memory(error):
-            raise
-        return False
-    return True
+    """False where what is left may be tried again: with a smaller batch, or without a kept matte that is damaged."""
+    plan = task.plan
+    frames = range(task.segments[0].frames.start, task.segments[-1].frames.stop)
+    where = f" on frames {frames.start}–{frames.stop - 1}, even one at a time"
+    if not task.recalled:
+        network.model()
+    with _clear_errors(plan.clip, plan.choice.spec, network.device, where):
+        try:
+            _render(task, network, kept, stopwatch, on_frames)
+            return True
+        except KeptMatteError as error:
+            logger.warning("%s: a kept matte, which is made again", error)
+            return False
+        except RuntimeError as error:
+            if network.batch == 1 or not is_out_of_memory(error):
+                raise
+    # Only out here, where the error no longer holds the batch's tensors, can their memory be given back.
+    if "torch._dynamo" in sys.modules:  # something may be compiled, whose graphs keep memory
+        torch.compiler.reset()
+    gc.collect()
+    torch.cuda.empty_cache()
+    fewer = network.batch // 2
+    logger.warning("%s ran out of memory with %d frames at once; now %d", network.device, network.batch, fewer)
+    network.batch = fewer
+    return False
 
 
 def _render(
@@ -393,6 +415,8 @@ def _render(
                     if on_frames is not None:
                         on_frames(ahead.index.stop, clip.frames, stopwatch)
                     ahead = next(batches, None)
+                # Before anything is finished of it: what is kept must be of the bytes that the fingerprint is of.
+                check_unchanged(plan)
 
             own = its_own()
             if kept is not None and not task.recalled:
@@ -400,7 +424,8 @@ def _render(
             path = folder.unfinished(segment.number, job.row.suffix)
             with stopwatch.step("encode"):
                 written = encode(own, path, job.row, clip.delivery, clip.rate)
-            folder.finish(segment.number, [job.row.suffix], written)
+            with writing(path):
+                folder.finish(segment.number, [job.row.suffix], written)
 
 
 @contextmanager

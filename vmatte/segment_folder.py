@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from filelock import BaseFileLock, FileLock, Timeout
 class SegmentFolder:
     """Finished parts of a clip, by their number: each is one or several files, and a record that is written last."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, summed: bool = False) -> None:
         self.folder = folder
+        self.summed = summed
+        """Whether a checksum is noted of each file, by which `intact` knows it: for what lies there for long."""
 
     def file(self, number: int, suffix: str) -> Path:
         """Where a finished file of the segment lies."""
@@ -30,7 +33,7 @@ class SegmentFolder:
 
     def finish(self, number: int, suffixes: Iterable[str], written: Sequence[int]) -> None:
         """From here on the segment exists, with the frames numbered `written`; files that were not written are none."""
-        files = {}
+        files: dict[str, dict[str, int | None]] = {}
         for suffix in suffixes:
             part, path = self._part(number, suffix), self.file(number, suffix)
             if not part.exists():
@@ -39,18 +42,36 @@ class SegmentFolder:
             if path.is_dir():
                 remove(path)
             os.replace(part, path)
-            files[suffix] = _size(path)
+            files[suffix] = {"bytes": _size(path), "crc32": _crc32(path) if self.summed else None}
         write_whole(self.file(number, ".json"), json.dumps({"written": list(written), "files": files}))
 
     def written(self, number: int) -> tuple[int, ...] | None:
         """The numbers of the frames in a finished segment; None for one that is not, or no longer, whole."""
         try:
             record = json.loads(self.file(number, ".json").read_bytes())
-            if any(_size(self.file(number, suffix)) != size for suffix, size in record["files"].items()):
+            files = record["files"].items()
+            if any(_size(self.file(number, suffix)) != noted["bytes"] for suffix, noted in files):
                 return None
             return tuple(record["written"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
+
+    def intact(self, number: int) -> bool:
+        """Whether a finished segment's files, of which checksums were noted, have the bytes they were finished with."""
+        try:
+            files = json.loads(self.file(number, ".json").read_bytes())["files"].items()
+            return all(_crc32(self.file(number, suffix)) == noted["crc32"] for suffix, noted in files)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return False
+
+    def drop(self, number: int) -> None:
+        """The segment is no longer finished."""
+        self.file(number, ".json").unlink(missing_ok=True)
+
+    def discard(self, number: int, suffixes: Iterable[str]) -> None:
+        """Remove what was begun of a segment."""
+        for suffix in suffixes:
+            self.unfinished(number, suffix)
 
     def clean(self) -> None:
         """Remove what was begun and never finished."""
@@ -60,10 +81,6 @@ class SegmentFolder:
 
     def _part(self, number: int, suffix: str) -> Path:
         return self.folder / f"{number:06d}.{_writer()}.part{suffix}"
-
-    def has(self, number: int, suffix: str) -> bool:
-        """Whether a finished segment has a file of that kind."""
-        return self.file(number, suffix).exists()
 
 
 def take_lock(folder: Path) -> BaseFileLock | None:
@@ -81,11 +98,15 @@ def take_lock(folder: Path) -> BaseFileLock | None:
 def write_whole(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all, whatever happens."""
     part = path.with_name(f"{path.name}.{_writer()}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _writer() -> str:
@@ -102,6 +123,15 @@ def _to_disk(path: Path) -> None:
 def _size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+
+
+def _crc32(path: Path) -> int:
+    """Of a file's bytes."""
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return crc
 
 
 def remove(path: Path) -> None:

@@ -13,12 +13,14 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import BaseFileLock
+
 from vmatte.errors import JobError
+from vmatte.fingerprint import sha256_of_output
 from vmatte.segment_folder import SegmentFolder, remove, take_lock, write_whole
 
 logger = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ def _check_place(output: Path, inputs: list[Path], *, overwrite: bool, folder: b
         _check_folder(output, overwrite=overwrite)
     elif output.is_dir():
         raise JobError(f"output {output} is a folder; give a file name")
-    elif output.exists() and not overwrite:
+    elif (output.exists() or output.is_symlink()) and not overwrite:
         raise JobError(f"{output} exists; give -y to overwrite it, or another name")
 
 
@@ -63,9 +65,26 @@ def _check_folder(output: Path, *, overwrite: bool) -> None:
         raise JobError(f"folder {output} holds other things than pictures ({strangers[0]}); give another name")
 
 
-def was_published(output: Path, suffix: str) -> bool:
-    """Whether a render gave the output its name, and was killed before it could clean up."""
-    return _folder_of(output).published(output, suffix) is not None
+def was_published(output: Path) -> bool:
+    """Whether a render gave the output its name, and was killed before it could clean up.
+
+    Where it was killed in the very last step of that, what is left of its folder goes.
+    """
+    work = _folder_of(output)
+    if work.published(output) is not None:
+        return True
+    with suppress(OSError):
+        if _is_bare(work) and (lock := take_lock(work.path)) is not None:
+            try:
+                if _is_bare(work):
+                    _clear(work)
+            finally:
+                lock.release()
+    return False
+
+
+def _is_bare(work: WorkFolder) -> bool:
+    return {entry.name for entry in work.path.iterdir()} <= {"lock"}
 
 
 class WorkFolder:
@@ -84,15 +103,16 @@ class WorkFolder:
         """Keep what a second run will say if this one is killed between giving the output its name and cleaning up."""
         write_whole(self.path / "published.json", json.dumps(report))
 
-    def published(self, output: Path, suffix: str) -> dict[str, object] | None:
-        """The report of a run that gave the output its name, and was killed before it could clean up."""
+    def published(self, output: Path) -> dict[str, object] | None:
+        """The report of a run that gave the output its name, and was killed before it could clean up.
+
+        The output's bytes say so: what lies under the name may also be an older output, or another's.
+        """
         try:
             report = json.loads((self.path / "published.json").read_bytes())
-        except (OSError, ValueError):
+            return report if sha256_of_output(output) == report["sha256"] else None
+        except (OSError, ValueError, LookupError, TypeError):
             return None
-        whole = self.whole.with_suffix(suffix)
-        done = output.exists() and (not whole.exists() or whole.samefile(output))
-        return report if done and isinstance(report, dict) else None
 
 
 @contextmanager
@@ -103,31 +123,42 @@ def open_work_folder(output: Path, fingerprint: str) -> Iterator[WorkFolder]:
     be written, and where another vmatte is at work in it.
     """
     work = _folder_of(output)
-    try:
-        work.segments.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JobError(f"folder {output.parent} cannot be written: {error.strerror}") from error
     with _locked(work, output):
-        work.segments.folder.mkdir(parents=True, exist_ok=True)  # who had it before may have removed it
-        _take_over(work, output, fingerprint)
+        try:
+            _take_over(work, output, fingerprint)
+        except OSError as error:
+            raise _unwritable(output, error) from error
         try:
             yield work
         except BaseException:
             _leave(work, output)
             raise
-        shutil.rmtree(work.path, ignore_errors=True)
+        _clear(work)
 
 
 @contextmanager
 def _locked(work: WorkFolder, output: Path) -> Iterator[None]:
     try:
-        lock = take_lock(work.path)
+        lock = _take_lock_of(work)
     except OSError as error:
-        raise JobError(f"folder {output.parent} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(output, error) from error
     if lock is None:
         raise JobError(f"{output} is being rendered by another vmatte; wait for it, or give another name")
-    with lock:
+    try:
         yield
+    finally:
+        lock.release()  # not by `with lock`, which would take it once more
+
+
+def _take_lock_of(work: WorkFolder) -> BaseFileLock | None:
+    while True:
+        work.path.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # who had the folder before has just removed it
+            return take_lock(work.path)
+
+
+def _unwritable(output: Path, error: OSError) -> JobError:
+    return JobError(f"folder {_place_of(output).parent} cannot be written: {error.strerror or error}")
 
 
 def _take_over(work: WorkFolder, output: Path, fingerprint: str) -> None:
@@ -138,6 +169,7 @@ def _take_over(work: WorkFolder, output: Path, fingerprint: str) -> None:
         known = None
     _give_back_replaced(work, output)
     if known == fingerprint:
+        work.segments.folder.mkdir(exist_ok=True)
         work.segments.clean()
         return
     if known is not None:
@@ -159,33 +191,56 @@ def _leave(work: WorkFolder, output: Path) -> None:
         for entry in work.path.glob("whole*"):
             remove(entry)
     else:
-        shutil.rmtree(work.path, ignore_errors=True)
+        _clear(work)
+
+
+_CLEARED_LAST = ("job.json", "published.json", "lock")
+"""A kill among these must not leave a folder that nothing clears: with `published.json` the next run still does."""
+
+
+def _clear(work: WorkFolder) -> None:
+    with suppress(OSError):
+        entries = {entry.name: entry for entry in work.path.iterdir()}
+        last = [entries.pop(name) for name in _CLEARED_LAST if name in entries]
+        for entry in (*entries.values(), *last):
+            remove(entry)
+        work.path.rmdir()
 
 
 def _give_back_replaced(work: WorkFolder, output: Path) -> None:
     """Pictures that were to be replaced return under their name where the new ones did not come."""
-    replaced = work.path / "replaced"
-    if replaced.exists() and not output.exists():
-        replaced.rename(output)
+    replaced, place = work.path / "replaced", _place_of(output)
+    if replaced.exists() and not place.exists():
+        replaced.rename(place)
+
+
+def _place_of(output: Path) -> Path:
+    """Where an output lies: a link to a folder stays one, also while the folder is away; one to a file is replaced."""
+    target = Path(os.path.realpath(output))
+    return target if target.is_dir() or (_beside(target) / "replaced").is_dir() else output.absolute()
 
 
 def _folder_of(output: Path) -> WorkFolder:
-    beside = (output.resolve() if output.is_dir() else output.absolute()).parent
-    name = output.name
+    return WorkFolder(_beside(_place_of(output)))
+
+
+def _beside(place: Path) -> Path:
+    name = place.name
     if len(name) > 40:
-        name = f"{name[:30]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return WorkFolder(beside / f".{name}.vmatte")
+        name = f"{name[:30]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+    return place.with_name(f".{name}.vmatte")
 
 
 def publish(whole: Path, output: Path, *, overwrite: bool) -> None:
     """Give a finished, verified output its name, in one step. JobError where another file took it in the meantime."""
     try:
         if whole.is_dir():
-            output = output.resolve()  # a link to a folder stays one
+            output = _place_of(output)
             replaced = whole.parent / "replaced"
             try:
                 if output.exists():
                     _check_folder(output, overwrite=overwrite)
+                    remove(replaced)  # of a run that was killed before it could clean up
                     output.rename(replaced)
                 whole.rename(output)
             except BaseException:

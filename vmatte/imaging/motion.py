@@ -27,12 +27,17 @@ _STIFFNESS = 25.0
 """Keeps the flow where the picture is flat: squared levels of 255, against the gradients' energy in the window."""
 
 
+def flow_method(device: torch.device) -> str:
+    """How motion is found on a device: the ways differ in more than last bits."""
+    return "DIS" if device.type == "cpu" else "Lucas-Kanade"
+
+
 def find_flow(source: Tensor, target: Tensor) -> Tensor:
     """Flow (1, 2, h, w) float32 from luma `source` to `target`, both (1, 1, h, w) uint8.
 
     On a CPU OpenCV's DIS (Kroeger et al. 2016); elsewhere pyramidal Lucas–Kanade (Bouguet 2001) on the device.
     """
-    if source.device.type != "cpu":
+    if flow_method(source.device) != "DIS":
         return find_flow_on_device(source, target)
     height, width = source.shape[-2:]
     pictures = (_padded(luma[0, 0].numpy()) for luma in (source, target))

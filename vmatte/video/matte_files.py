@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vmatte.errors import SourceError
+from vmatte.errors import KeptMatteError
 from vmatte.frames import KeptMatte, MatteCodes
 from vmatte.video.planes import plane_views
 
@@ -50,7 +50,8 @@ class MatteWriter:
             self._add(alpha, "gray16le", [codes.alpha[t, 0].numpy()])
             if codes.foreground is not None:
                 red, green, blue = codes.foreground[t].numpy()
-                self._add(foreground, "gbrp" if self._bits == 8 else f"gbrp{self._bits}le", [green, blue, red])
+                # FFV1 has no planes of R'G'B' with eight bits.
+                self._add(foreground, f"gbrp{max(self._bits, 9)}le", [green, blue, red])
 
     def _add(self, path: Path, pix_fmt: str, planes: list[NDArray[np.generic]]) -> None:
         height, width = planes[0].shape
@@ -69,7 +70,7 @@ class MatteWriter:
 
 
 def read_mattes(alpha: Path, foreground: Path | None, numbers: Sequence[int]) -> Iterator[KeptMatte]:
-    """The mattes of the frames `numbers`, which are all that the files hold. Raises SourceError for damaged ones."""
+    """The mattes of the frames `numbers`, all that the files hold. Raises KeptMatteError where one cannot be read."""
     alphas = _frames_of(alpha)
     foregrounds = None if foreground is None else _frames_of(foreground)
     try:
@@ -79,8 +80,8 @@ def read_mattes(alpha: Path, foreground: Path | None, numbers: Sequence[int]) ->
                 green, blue, red = plane_views(next(foregrounds))
                 colors = np.stack([red, green, blue])
             yield KeptMatte(number, np.ascontiguousarray(plane_views(next(alphas))[0]), colors)
-    except (av.error.FFmpegError, StopIteration) as error:
-        raise SourceError(f"the kept matte {alpha} is damaged; delete it and run again") from error
+    except (av.error.FFmpegError, StopIteration, LookupError, AttributeError) as error:  # what PyAV makes of no stream
+        raise KeptMatteError(f"{alpha} cannot be read") from error
 
 
 def _frames_of(path: Path) -> Iterator[VideoFrame]:
