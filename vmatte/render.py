@@ -6,9 +6,9 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -257,11 +257,16 @@ def _keeps_mattes(plan: Plan) -> bool:
 
 def todo(plan: Plan, work: WorkFolder, kept: KeptMattes | None) -> list[Task]:
     """What is not finished yet, in parts that can be rendered in any order."""
-    open_segments = [segment for segment in plan.segments if work.segments.written(segment.number) is None]
+    return _tasks(plan, plan.segments, work.segments, kept)
+
+
+def _tasks(plan: Plan, segments: Sequence[Segment], folder: SegmentFolder, kept: KeptMattes | None) -> list[Task]:
+    """What is not finished of some segments."""
+    unfinished = [segment for segment in segments if folder.written(segment.number) is None]
     tasks = []
     for recalled in (True, False):
-        those = [segment for segment in open_segments if recalled == (kept is not None and kept.has(segment))]
-        tasks += [Task(plan, run, work.segments.folder, recalled) for run in runs_of(those)]
+        those = [segment for segment in unfinished if recalled == (kept is not None and kept.has(segment))]
+        tasks += [Task(plan, run, folder.folder, recalled) for run in runs_of(those)]
     return tasks
 
 
@@ -354,11 +359,11 @@ def render_segments(
     Where memory ends, what is left is begun again with half the batch, and later tasks start with that. Raises
     ModelError where one frame is too much.
     """
-    folder = SegmentFolder(task.folder)
-    while not _rendered_if_it_can_be(task, network, kept, stopwatch, on_frames):
-        left = tuple(segment for segment in task.segments if folder.written(segment.number) is None)
-        # Of a damaged matte the network makes a new one.
-        task = replace(task, segments=left, recalled=False)
+    waiting = [task]
+    while waiting:
+        each = waiting.pop()
+        if not _rendered_if_it_can_be(each, network, kept, stopwatch, on_frames):
+            waiting += _tasks(task.plan, each.segments, SegmentFolder(task.folder), kept)
 
 
 def _rendered_if_it_can_be(
