@@ -50,11 +50,12 @@ from vmatte.frames import LayerBatch
 from vmatte.job import MotionSmoothing, NoPlate, NoSmoothing, RenderJob, make_job
 from vmatte.models.catalogue import load_model
 from vmatte.models.contract import MattingModel, Prediction, State
-from vmatte.pipeline import layers
+from vmatte.pipeline import layers, settled_mattes
 from vmatte.plates import open_plate
 from vmatte.segments import Segment
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.matte import matte
+from vmatte.stages.settle import settle
 from vmatte.stages.smooth import WORKING_LINES, smooth
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
@@ -71,7 +72,7 @@ GROWTH_BAR = 1.05
 SMOOTH_BAR_MS = 100.0
 """CPU for smoothing a frame of 1080p with the default strength."""
 SMOOTH_BAR_SIZE = (1080, 1920)
-STAGES = ("decode", "upload", "convert", "network", "upsample", "smooth", "compose", "encode")
+STAGES = ("decode", "upload", "convert", "network", "upsample", "smooth", "settle", "compose", "encode")
 
 
 class PlayedBack:
@@ -116,7 +117,9 @@ def on_one_thread(
         def matted(model: MattingModel, frames: range, watch: Stopwatch) -> Iterator:
             decoded = watch.around("decode", decode(clip, frames, batch=1, threads=1))
             mattes = matte(watch.around("upload", upload(decoded, clip.delivery, model.device)), model, 1, watch)
-            return mattes if isinstance(smoothing, NoSmoothing) else watch.around("smooth", smooth(mattes, smoothing))
+            if not isinstance(smoothing, NoSmoothing):
+                mattes = watch.around("smooth", smooth(mattes, smoothing))
+            return watch.around("settle", settle(mattes))
 
         if isinstance(job.background, NoPlate):
             yield cut_out(matted(subject.played_back(), range(subject.frames), stopwatch), job.row.alpha_bits)
@@ -142,7 +145,9 @@ def pipeline_cost(subject: Subject, folder: Path) -> float:
     def render() -> None:
         frames = range(subject.frames)
         segment = Segment(0, frames=frames, read=frames)
-        with layers(job, clip, segment, subject.played_back(), 1, Stopwatch()) as made:
+        model = subject.played_back()
+        matted = settled_mattes(clip, [segment], model, NoSmoothing(), 1, Stopwatch())
+        with layers(job, clip, matted, model.device, Stopwatch()) as made:
             encode(made, path, job.row, clip.delivery, clip.rate)
 
     return cpu_ms(render, subject.frames)

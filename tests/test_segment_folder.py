@@ -15,9 +15,10 @@ def segments(tmp_path: Path) -> SegmentFolder:
     """Segment 7 is finished, with a file and a folder of pictures; segment 8 was begun."""
     segments = SegmentFolder(tmp_path, summed=False)
     segments.unfinished(7, ".mov").write_bytes(b"picture")
-    segments.unfinished(7, "").mkdir()
+    pictures = segments.unfinished(7, "")
+    pictures.mkdir()
     for name in ("000070.png", "000071.png"):
-        (tmp_path / f"000007.{os.getpid()}.part" / name).write_bytes(b"1234")
+        (pictures / name).write_bytes(b"1234")
     segments.finish(7, [".mov", "", ".foreground"], [70, 71])
     segments.unfinished(8, ".mov").write_bytes(b"pict")
     return segments
