@@ -15,13 +15,18 @@ fi
 face=$1 clip=$2 background=$3 output=$4
 shift 4
 : "${FACEFUSION:?set FACEFUSION to the folder that holds facefusion.py}"
+for file in "$face" "$clip"; do
+    [ -f "$file" ] || { echo "$file does not exist" >&2; exit 2; }
+done
 [ -f "$FACEFUSION/facefusion.py" ] || { echo "there is no facefusion.py in $FACEFUSION" >&2; exit 2; }
 
-swapped="${output%.*}.swapped.mp4"
+read -r -a options <<<"${FACEFUSION_OPTIONS:---processors face_swapper face_enhancer --output-video-quality 95}"
+# What was made of another face or clip, or with other options, has another name.
+key=$({ cksum <"$face"; cksum <"$clip"; echo "${options[@]}"; } | cksum | cut -d ' ' -f 1)
+swapped="${output%/}.swapped-$key.mp4"
 if [ ! -f "$swapped" ]; then
     # An own name until it is whole. Quality 95: what this step loses, the matte's edge shows.
     part="$(realpath "$(dirname "$swapped")")/.$(basename "${swapped%.mp4}").part.mp4"
-    read -r -a options <<<"${FACEFUSION_OPTIONS:---processors face_swapper face_enhancer --output-video-quality 95}"
     face=$(realpath "$face") target=$(realpath "$clip")
     (cd "$FACEFUSION" && "${FACEFUSION_PYTHON:-python}" facefusion.py headless-run \
         -s "$face" -t "$target" -o "$part" "${options[@]}")

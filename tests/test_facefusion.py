@@ -10,6 +10,8 @@ from pathlib import Path
 import clips
 import pytest
 
+from vmatte.video.probe import probe
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "facefusion_to_vmatte.sh"
 STAND_IN = """
 import argparse, pathlib, shutil
@@ -61,6 +63,19 @@ def test_a_composite_that_fails_does_not_swap_the_face_again(tmp_path: Path, env
     assert run_script(tmp_path, environment, "no such plate.png") == 2
     assert run_script(tmp_path, environment, "navy") == 0
     assert (tmp_path / "facefusion" / "calls").read_text() == "x"
+
+
+def test_a_face_swapped_in_another_clip_is_not_taken_for_this_one(tmp_path: Path, environment: dict[str, str]) -> None:
+    assert run_script(tmp_path, environment, "no such plate.png") == 2
+    clips.black_clip(tmp_path / "take 1.mp4", 5)
+    assert run_script(tmp_path, environment, "navy") == 0
+    assert probe(tmp_path / "final cut.mp4").frames == 5
+
+
+def test_a_clip_that_is_not_there_is_told_before_facefusion_begins(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "take 1.mp4").unlink()
+    assert run_script(tmp_path, environment, "navy") == 2
+    assert not (tmp_path / "facefusion" / "calls").exists()
 
 
 def test_without_facefusion_it_says_what_to_set(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -136,6 +136,60 @@ def test_a_clip_that_fails_is_noted_with_its_reason(folder: Path) -> None:
     assert kept["a.mp4"]["error"] == f"{folder / 'a.mp4'} is not to my taste"
 
 
+def test_a_clip_at_which_vmatte_itself_fails_does_not_stop_the_others(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        clips.black_clip(folder / name, 3)
+
+    def render(clip: Path) -> Sequence[Path]:
+        if clip.name == "a.mp4":
+            raise ZeroDivisionError("of frames")
+        return []
+
+    assert watch(folder, folder.parent / "out", render, poll_s=0.05, once=True) == (1, 1)
+    assert "Traceback" in caplog.text
+    kept = json.loads((folder.parent / "out" / ".vmatte-watch" / "register.json").read_text())
+    assert kept["a.mp4"]["error"] == "vmatte is at fault: ZeroDivisionError: of frames"
+
+
+def test_a_clip_that_differs_by_its_extension_alone_does_not_replace_the_others_results(folder: Path) -> None:
+    out = folder.parent / "out"
+
+    def render(clip: Path) -> Sequence[Path]:
+        result = out / f"{clip.stem}_navy.made"
+        result.write_text(clip.name)
+        return [result]
+
+    clips.black_clip(folder / "a.mp4", 3)
+    assert watch(folder, out, render, poll_s=0.05, once=True) == (1, 0)
+    clips.black_clip(folder / "a.mov", 3)
+    assert watch(folder, out, render, poll_s=0.05, once=True) == (0, 1)
+    assert (out / "a_navy.made").read_text() == "a.mp4"
+    (out / "a_navy.made").unlink()  # taken away: its name is free
+    clips.black_clip(folder / "a.mov", 5)
+    assert watch(folder, out, render, poll_s=0.05, once=True) == (1, 0)
+    assert (out / "a_navy.made").read_text() == "a.mov"
+
+
+def test_links_to_themselves_and_to_nothing_are_no_clips(folder: Path) -> None:
+    (folder / "loop.mp4").symlink_to("loop.mp4")
+    (folder / "dead.mp4").symlink_to("nothing.mp4")
+    clips.black_clip(folder.parent / "elsewhere.mp4", 3)
+    (folder / "link.mp4").symlink_to(folder.parent / "elsewhere.mp4")
+    render = Recorder()
+    assert one_pass(folder, render) == (1, 0)
+    assert render.names == ["link.mp4"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a.mp4": {}}', '{"a.mp4": 3}'])
+def test_a_register_that_is_none_is_a_mistake(text: str, folder: Path) -> None:
+    (folder.parent / "out" / ".vmatte-watch").mkdir(parents=True)
+    (folder.parent / "out" / ".vmatte-watch" / "register.json").write_text(text)
+    with pytest.raises(JobError, match="delete it to render everything again"):
+        one_pass(folder, Recorder())
+
+
 def test_results_below_the_watched_folder_are_no_new_clips(folder: Path) -> None:
     clips.black_clip(folder / "a.mp4", 3)
     out = folder / "finished"
@@ -187,3 +241,15 @@ def test_a_mistake_in_the_job_file_is_told_before_the_first_clip_comes(
     ended = vmatte_command("watch", folder, "--job", job, "--out", tmp_path / "out", "--once")
     assert ended.code == 2
     assert "job.yaml:1:12: unknown key 'modle'" in ended.err
+
+
+@pytest.mark.parametrize("output", ["'{stem}/{plate}.mp4'", "'final_{plate}.mp4'", "'{plate}/{stem}.mp4'"])
+def test_an_output_whose_name_would_be_that_of_another_is_a_mistake_at_once(
+    output: str, folder: Path, tmp_path: Path, vmatte_command: Callable[..., Ended]
+) -> None:
+    """The results of one clip must never replace those of another."""
+    job = tmp_path / "job.yaml"
+    job.write_text(f"defaults: {{model: luma-key, output: {output}}}\nmatrix: {{bg: [navy, green]}}\n")
+    ended = vmatte_command("watch", folder, "--job", job, "--out", tmp_path / "out", "--once")
+    assert ended.code == 2
+    assert "more than one render would be" in ended.err

@@ -427,13 +427,18 @@ def watch(
     """Render every clip that is dropped into a folder, each once, when all of it is there."""
     from vmatte.jobfile import read_jobs
     from vmatte.render import render_job
+    from vmatte.watch import check_names, make_place
     from vmatte.watch import watch as watch_folder
+
+    def entries_of(*clips: Path) -> list[Entry]:
+        entries = [entry for clip in clips for entry in read_jobs(job, settings or (), clip)]
+        check_names([entry.job.output.name for entry in entries], job)
+        return entries
 
     def render(clip: Path) -> list[Path]:
         made = []
-        for entry in read_jobs(job, settings or (), clip):
-            output = out / clip.relative_to(folder).parent / entry.job.output.name
-            output.parent.mkdir(parents=True, exist_ok=True)
+        for entry in entries_of(clip):
+            output = make_place(clip, folder, out) / entry.job.output.name
             runtime = entry.runtime.model_copy(update={"overwrite": True})
             with _progress(quiet=quiet) as (on_frames, on_weights):
                 report = render_job(
@@ -444,7 +449,7 @@ def watch(
                 _say(f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.2f} fps)")
         return made
 
-    read_jobs(job, settings or (), folder / "any.mp4")  # its mistakes are told now, not with the first clip
+    entries_of(folder / "one.mp4", folder / "other.mp4")  # mistakes are told now, not with the first clip
     done, failed = watch_folder(folder, out, render, poll_s=poll, once=once)
     if failed:
         _fail(f"{failed} of {done + failed} clips could not be rendered", EXIT_SOME_FAILED if done else EXIT_ALL_FAILED)

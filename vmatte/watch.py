@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,11 +42,13 @@ class Register:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._taken: dict[str, dict[str, object]] = {}
         try:
-            self._taken: dict[str, dict[str, object]] = json.loads(path.read_bytes())
+            for name, entry in json.loads(path.read_bytes()).items():
+                self._taken[name] = {"size": entry["size"], "mtime_ns": entry["mtime_ns"], **entry}
         except FileNotFoundError:
-            self._taken = {}
-        except (OSError, ValueError) as error:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise JobError(f"{path} cannot be read ({error}); delete it to render everything again") from error
 
     def knows(self, name: str, state: State) -> bool:
@@ -53,10 +56,22 @@ class Register:
         entry = self._taken.get(name)
         return entry is not None and (entry["size"], entry["mtime_ns"]) == (state.size, state.mtime_ns)
 
+    def twin_of(self, name: str) -> str | None:
+        """Another clip whose results, which are there still, would be replaced: it differs by its extension alone."""
+        stem = Path(name).with_suffix("")
+        for other in self._taken.keys() - {name}:
+            outputs = self._taken[other].get("outputs")
+            if Path(other).with_suffix("") == stem and isinstance(outputs, list) and any(map(os.path.exists, outputs)):
+                return other
+        return None
+
     def note(self, name: str, state: State, outcome: dict[str, object]) -> None:
         """Keep what became of a file."""
         self._taken[name] = {"size": state.size, "mtime_ns": state.mtime_ns, **outcome}
-        write_whole(self._path, json.dumps(self._taken, indent=1))
+        try:
+            write_whole(self._path, json.dumps(self._taken, indent=1))
+        except OSError as error:
+            raise JobError(f"{self._path} cannot be written: {error.strerror}") from error
 
 
 def watch(folder: Path, out: Path, render: Render, *, poll_s: float, once: bool = False) -> tuple[int, int]:
@@ -84,6 +99,8 @@ def watch(folder: Path, out: Path, render: Render, *, poll_s: float, once: bool 
                 if obstacle is not None and time.monotonic() - seen.since < UNREADABLE_S and not once:
                     continue
                 ready = True
+                if obstacle is None and (twin := register.twin_of(name)) is not None:
+                    obstacle = f"{folder / name}: its results would replace those of {twin}; give it another name"
                 outcome = _outcome(folder / name, obstacle, render)
                 register.note(name, state, outcome)
                 done, failed = done + ("error" not in outcome), failed + ("error" in outcome)
@@ -108,6 +125,9 @@ def _outcome(clip: Path, obstacle: str | None, render: Render) -> dict[str, obje
             raise
         except VmatteError as error:
             obstacle = str(error)
+        except Exception as error:  # a restart would only meet it again, and the other clips wait
+            logger.exception("%s: vmatte is at fault", clip)
+            return {"error": f"vmatte is at fault: {type(error).__name__}: {error}"}
     logger.error("%s", obstacle)
     return {"error": obstacle}
 
@@ -124,17 +144,41 @@ def _obstacle(clip: Path) -> str | None:
 
 
 def _clips_in(folder: Path, out: Path) -> Iterator[tuple[str, State]]:
+    results = out.resolve()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in name.parts)
-        if hidden or path.suffix.lower() not in CLIPS or out.resolve() in path.resolve().parents:
+        if hidden or path.suffix.lower() not in CLIPS:
             continue
         try:
             state = path.stat()
-        except OSError:  # it went away
+            below_results = results in path.resolve().parents
+        except (OSError, RuntimeError):  # it went away, or is a link to itself
+            continue
+        if below_results:
             continue
         if path.is_file() and state.st_size:
             yield name.as_posix(), State(state.st_size, state.st_mtime_ns)
+
+
+def check_names(names: Sequence[str], job_file: Path) -> None:
+    """JobFileError where two renders would have one name, whatever folders `output` puts before it."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        mend = "write its name so that it differs for each clip, plate and format, such as {stem}_{plate}{suffix}"
+        raise JobFileError(
+            (f"{job_file}: more than one render would be {twice}, for of output the name alone counts here; {mend}",)
+        )
+
+
+def make_place(clip: Path, folder: Path, out: Path) -> Path:
+    """The folder for a clip's results: below `out` as the clip lies below `folder`. Raises JobError."""
+    place = out / clip.relative_to(folder).parent
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError(f"folder {place} cannot be made: {error.strerror}") from error
+    return place
 
 
 def _check_folders(folder: Path, out: Path) -> None:

@@ -8,6 +8,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -137,6 +139,15 @@ def test_a_job_that_fails_is_told_at_the_end_and_the_others_go_on(
     # What waits still knows its output: the next run may replace it without being told to.
     ended = vmatte_command("batch", write_jobs(jobs, pickled_jobs.read_jobs(jobs)[2:]), "--quiet")
     assert (ended.code, ended.out, ended.err, states(tmp_path)) == (0, "", "", ["done"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_log_that_cannot_be_written_does_not_end_a_batch(clip: Path, tmp_path: Path) -> None:
+    jobs = write_jobs(tmp_path / "jobs.yaml", [entry(clip, tmp_path / name) for name in ("a.mp4", "b.mp4")])
+    command = [sys.executable, pickled_jobs.__file__, "batch", str(jobs)]
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(command, stdout=full, stderr=full, check=False).returncode == 0
+    assert states(tmp_path) == ["done", "done"]
 
 
 def test_a_batch_of_which_nothing_is_done_has_a_code_of_its_own(tmp_path: Path, vmatte_command: Command) -> None:

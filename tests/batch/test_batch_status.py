@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pickled_jobs import entry
 
-from vmatte.batch.run import groups
-from vmatte.batch.status import Board, EarlierRun, fingerprint, first_status, read_earlier_run
+from vmatte.batch.run import groups, open_board
+from vmatte.batch.status import Board, EarlierRun, JobStatus, fingerprint, first_status, read_earlier_run
 from vmatte.errors import JobError
 from vmatte.job import Runtime
 from vmatte.jobfile import Entry
@@ -52,6 +52,29 @@ def test_a_finished_job_is_skipped_until_something_it_reads_changes(job: Entry, 
         assert first_status(job, earlier, again=False)[0].state == "skipped"
     other = job.job.model_copy(update={"model": "modnet"})
     assert fingerprint(other) != fingerprint(job.job)
+
+
+def test_a_run_of_other_jobs_forgets_none_whose_output_is_still_there(job: Entry, tmp_path: Path) -> None:
+    status = tmp_path / "jobs.status.json"
+    done = after(job, "done").jobs[str(job.job.output)]
+    Board(status, [done]).write()
+    another = entry(tmp_path / "clip.mp4", tmp_path / "b.mp4")
+    for _ in range(2):
+        board, _ = open_board([another], status, again=False)
+        board.write()
+    assert [each.output for each in board.jobs] == [str(another.job.output)]
+    assert open_board([job], status, again=False)[0].jobs[0].state == "skipped"
+    job.job.output.write_text("by somebody else")
+    open_board([another], status, again=False)[0].write()
+    assert json.loads(status.read_text())["others"] == []
+
+
+def test_a_name_that_is_no_utf_8_is_written_as_json_writes_it(tmp_path: Path) -> None:
+    status = tmp_path / "jobs.status.json"
+    name = os.fsdecode(b"/raw/\xff.mp4")
+    Board(status, [JobStatus("jobs.yaml:1:1", name, "/made/ü.mp4", "")]).write()
+    assert json.loads(status.read_bytes().decode("utf-8"))["jobs"][0]["clip"] == name
+    assert "ü" in status.read_text(encoding="utf-8")
 
 
 def test_an_output_that_the_batch_did_not_write_may_not_be_replaced(job: Entry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,14 +54,21 @@ class _Lines:
     def note(self, text: str) -> None:
         if not self._quiet and text not in self._noted:
             self._noted.add(text)
-            print(text, file=self._stream, flush=True)
+            self._print(text)
 
     def ended(self, number: int, job: JobStatus) -> None:
         if not self._quiet:
-            print(f"[{number + 1}/{self._jobs}] {describe(job)}", file=self._stream, flush=True)
+            self._print(f"[{number + 1}/{self._jobs}] {describe(job)}")
 
     def tick(self, board: Board) -> None:
         pass
+
+    def _print(self, text: str) -> None:
+        """Whoever does not listen (a closed pipe, a full disk) must not end the batch."""
+        try:
+            print(text, file=self._stream, flush=True)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 class _LiveTable:

@@ -39,7 +39,7 @@ def write_batch_report(
     """Write the report, row by row, under a name of its own until it is whole. Raises EncodeError."""
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
             for text in _page(title, entries, board, on_row):
                 file.write(text)
         os.replace(part, path)

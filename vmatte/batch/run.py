@@ -12,7 +12,7 @@ from typing import Protocol
 
 from vmatte.batch.crew import Events, Worker, crew_size, free_memory, stop_all, usable_cores
 from vmatte.batch.messages import Ended, Failed, Fetching, Finished, Frames, Hello, Message, Note, Settle, Work
-from vmatte.batch.status import Board, JobStatus, first_status, read_earlier_run
+from vmatte.batch.status import Board, JobStatus, first_status, others, read_earlier_run
 from vmatte.errors import BatchError, EncodeError
 from vmatte.jobfile import Entry
 
@@ -46,7 +46,7 @@ def open_board(entries: Sequence[Entry], status: Path, *, again: bool) -> tuple[
         runtime = entry.runtime.model_copy(update={"overwrite": replaceable})
         jobs.append(job)
         prepared.append(Entry(job=entry.job, runtime=runtime, where=entry.where))
-    return Board(status, jobs), prepared
+    return Board(status, jobs, others(earlier, jobs)), prepared
 
 
 @contextmanager

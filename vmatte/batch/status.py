@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -49,9 +50,9 @@ class JobStatus:
     model: str | None = None
     licence: str | None = None
     sha256: str | None = None
+    """Of the output."""
     matte: str | None = None
     """What its matte is kept under in the cache."""
-    """Of the output."""
     output_bytes: int | None = None
     output_mtime_ns: int | None = None
 
@@ -59,9 +60,10 @@ class JobStatus:
 class Board:
     """The jobs of a batch and how far each is."""
 
-    def __init__(self, path: Path, jobs: Iterable[JobStatus]) -> None:
+    def __init__(self, path: Path, jobs: Iterable[JobStatus], others: Iterable[JobStatus] = ()) -> None:
         self.path = path
         self.jobs = list(jobs)
+        self._others = [asdict(job) for job in others]
         self.state: Literal["running", "finished", "interrupted"] = "running"
         self._counts = Counter(job.state for job in self.jobs)
         self._started = _now()
@@ -92,9 +94,12 @@ class Board:
         text = json.dumps(self.as_json(), indent=1, ensure_ascii=False)
         part = self.path.with_name(f".{self.path.name}.part")
         try:
-            part.write_text(text, encoding="utf-8")
+            # A name of bytes that are no UTF-8 becomes what JSON writes for them: \udcff.
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
             os.replace(part, self.path)
         except OSError as error:
+            with suppress(OSError):
+                part.unlink()
             raise EncodeError(f"{self.path} cannot be written: {error.strerror}") from error
         self._changed, self._written_s = False, time.monotonic()
 
@@ -106,11 +111,12 @@ class Board:
             "started": self._started,
             "updated": _now(),
             "jobs": [asdict(job) for job in self.jobs],
+            "others": self._others,
         }
 
 
 def _now() -> float:
-    return round(time.time(), 3)
+    return int(time.time() * 1000) / 1000  # never later than it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,8 @@ def read_earlier_run(path: Path) -> EarlierRun:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["version"] != VERSION:
             raise JobError(f"{path} is of another version of vmatte; remove it, or name another with --status")
-        jobs = [JobStatus(**{name: job[name] for name in names}) for job in found["jobs"]]
+        seen = (*found.get("others", ()), *found["jobs"])
+        jobs = [JobStatus(**{name: job[name] for name in names}) for job in seen]
         jobs = [replace(job, warnings=tuple(job.warnings)) for job in jobs]
         return EarlierRun(
             {job.output: job for job in jobs}, found["state"] != "finished", found["started"], found["updated"]
@@ -171,6 +178,19 @@ def first_status(entry: Entry, earlier: EarlierRun, *, again: bool) -> tuple[Job
     if before.state in FINISHED and before.fingerprint == status.fingerprint and not again:
         return replace(before, where=status.where, state="skipped"), True
     return replace(status, output_bytes=stamp[0], output_mtime_ns=stamp[1]), True
+
+
+def others(earlier: EarlierRun, jobs: Iterable[JobStatus]) -> list[JobStatus]:
+    """Of an earlier run the jobs that are not among these, as long as their outputs are the ones that it wrote.
+
+    Without them a run of other clips, or with another `--set`, would make strangers of its own outputs.
+    """
+    rest = earlier.jobs.keys() - {job.output for job in jobs}
+    return [
+        job
+        for output, job in earlier.jobs.items()
+        if output in rest and output_stamp(Path(output)) == (job.output_bytes, job.output_mtime_ns)
+    ]
 
 
 def fingerprint(job: RenderJob) -> str:
