@@ -12,7 +12,7 @@ import clips
 import pytest
 from conftest import Ended
 
-from vmatte.errors import JobError, SourceError
+from vmatte.errors import EncodeError, JobError, SourceError
 from vmatte.watch import watch
 
 
@@ -253,3 +253,16 @@ def test_an_output_whose_name_would_be_that_of_another_is_a_mistake_at_once(
     ended = vmatte_command("watch", folder, "--job", job, "--out", tmp_path / "out", "--once")
     assert ended.code == 2
     assert "more than one render would be" in ended.err
+
+
+def test_what_failed_for_no_fault_of_the_clips_is_tried_again_by_the_next_start(folder: Path) -> None:
+    clips.black_clip(folder / "a.mp4", 3)
+    errors: list[Exception] = [EncodeError("the disk is full"), RuntimeError("a mistake in the program")]
+
+    def render(_: Path) -> Sequence[Path]:
+        if errors:
+            raise errors.pop()
+        return []
+
+    for outcome in ((0, 1), (0, 1), (1, 0), (0, 0)):
+        assert watch(folder, folder.parent / "out", render, poll_s=0.05, once=True) == outcome

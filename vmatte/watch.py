@@ -45,7 +45,8 @@ class Register:
         self._taken: dict[str, dict[str, object]] = {}
         try:
             for name, entry in json.loads(path.read_bytes()).items():
-                self._taken[name] = {"size": entry["size"], "mtime_ns": entry["mtime_ns"], **entry}
+                if not entry.get("again"):  # what stood in the way may be mended
+                    self._taken[name] = {"size": entry["size"], "mtime_ns": entry["mtime_ns"], **entry}
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -123,11 +124,14 @@ def _outcome(clip: Path, obstacle: str | None, render: Render) -> dict[str, obje
             return {"outputs": [str(path) for path in render(clip)]}
         except JobFileError:  # not the clip's fault: all others would fail too
             raise
-        except VmatteError as error:
+        except SourceError as error:
             obstacle = str(error)
-        except Exception as error:  # a restart would only meet it again, and the other clips wait
+        except VmatteError as error:  # a full disk, a model that cannot be fetched: the clip may be sound
+            logger.error("%s; the next start tries it again", error)
+            return {"error": str(error), "again": True}
+        except Exception as error:
             logger.exception("%s: vmatte is at fault", clip)
-            return {"error": f"vmatte is at fault: {type(error).__name__}: {error}"}
+            return {"error": f"vmatte is at fault: {type(error).__name__}: {error}", "again": True}
     logger.error("%s", obstacle)
     return {"error": obstacle}
 

@@ -69,6 +69,7 @@ class Board:
         self._started = _now()
         self._changed = True
         self._written_s = -_HEARTBEAT_S * 2.0
+        self._cost_s = 0.0
 
     def update(self, number: int, **changes: Any) -> JobStatus:
         """Change fields of a job."""
@@ -86,11 +87,13 @@ class Board:
     def write_if_due(self) -> None:
         """Write the file where something changed, at most twice a second, and from time to time anyway."""
         waited = time.monotonic() - self._written_s
-        if waited >= (_EVERY_S if self._changed else _HEARTBEAT_S):
+        # Thousands of jobs take long to write: that must not become all that is done.
+        if waited >= max(_EVERY_S if self._changed else _HEARTBEAT_S, 20 * self._cost_s):
             self.write()
 
     def write(self) -> None:
         """Replace the file in one step. Raises EncodeError."""
+        started = time.monotonic()
         text = json.dumps(self.as_json(), indent=1, ensure_ascii=False)
         part = self.path.with_name(f".{self.path.name}.part")
         try:
@@ -102,6 +105,7 @@ class Board:
                 part.unlink()
             raise EncodeError(f"{self.path} cannot be written: {error.strerror}") from error
         self._changed, self._written_s = False, time.monotonic()
+        self._cost_s = self._written_s - started
 
     def as_json(self) -> dict[str, object]:
         """What the file holds; `started` and `updated` are seconds since 1970."""
