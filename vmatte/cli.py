@@ -221,6 +221,7 @@ def _progress(*, quiet: bool) -> Iterator[tuple[OnFrames | None, Callable[[str, 
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("vmatte")
     logger.addHandler(handler)
+    level = logger.level
     logger.setLevel(logging.INFO)
     try:
         if sys.stderr.isatty():
@@ -229,6 +230,7 @@ def _progress(*, quiet: bool) -> Iterator[tuple[OnFrames | None, Callable[[str, 
         else:
             yield _plain_frames(), _plain_weights()
     finally:
+        logger.setLevel(level)
         logger.removeHandler(handler)
 
 
