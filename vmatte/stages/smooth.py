@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +22,7 @@ WORKING_LINES = 448
 _TOLERANCE = 5.0
 """8-bit levels by which a neighbour's colours may be off before its matte counts for little."""
 _UNSTEADY_PX = 4.0
-"""Pixels of the picture's grid; the same for how far the way there and back may end from where it began."""
+"""Pixels of the picture's grid by which the way there and back may miss its beginning before it counts for little."""
 _FADING_FRAMES = 6.0
 """Frames after which a neighbour counts for little because of its distance alone."""
 
@@ -49,7 +50,7 @@ class _Seen:
 
 
 def smooth(mattes: Iterable[MatteBatch], options: GaussianSmoothing | MotionSmoothing) -> Iterator[MatteBatch]:
-    """The same frames one by one, `radius` frames later; a frame's matte depends on those within `radius`, and on
+    """The same frames one by one, `reach` frames later; a frame's matte depends on those within `radius`, and on
     nothing else but one frame more on each side, which tells a cut from a flash."""
     window: list[_Seen] = []
     done = 0
@@ -150,7 +151,7 @@ def _mean_in_place(window: list[_Seen], place: int, options: GaussianSmoothing) 
     total, weight = seen.alpha.clone(), 1.0
     for way in (-1, 1):
         for there in _neighbours(window, place, way, options.radius):
-            share = float(torch.exp(torch.tensor(-(((window[there].number - seen.number) / sigma) ** 2) / 2)))
+            share = math.exp(-(((window[there].number - seen.number) / sigma) ** 2) / 2)
             total += share * window[there].alpha
             weight += share
     return total / weight
