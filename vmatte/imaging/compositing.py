@@ -87,6 +87,13 @@ def alpha_codes(alpha: Tensor, bits: int) -> Tensor:
     return codes
 
 
+def settled(alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Alpha in [0, 1] in steps of 1/65535, and its 16-bit codes."""
+    steps = (alpha * 65535).round_()
+    codes = steps.to(torch.uint16)
+    return steps.div_(65535), codes
+
+
 def alpha_of_codes(codes: Tensor) -> Tensor:
     """Alpha float32 of 16-bit codes."""
     return codes.to(torch.float32).div_(65535)

@@ -92,8 +92,12 @@ def _window_mean(planes: Tensor, side: int) -> Tensor:
 def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
     """A flow at another (height, width): its arrows grow with the picture."""
     height, width = flow.shape[-2:]
+    if (height, width) == size:
+        return flow
     resized = resize(flow, size)
-    return torch.cat([resized[:, :1] * (size[1] / width), resized[:, 1:] * (size[0] / height)], dim=1)
+    resized[:, :1] *= size[1] / width
+    resized[:, 1:] *= size[0] / height
+    return resized
 
 
 def warp(planes: Tensor, flow: Tensor, *, cubic: bool = False) -> Tensor:

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from vmatte.frames import MatteBatch, MatteCodes
-from vmatte.imaging.compositing import alpha_codes, alpha_of_codes, foreground_codes, foreground_of_codes
+from vmatte.imaging.compositing import foreground_codes, foreground_of_codes, settled
 
 
 def settle(mattes: Iterable[MatteBatch]) -> Iterator[MatteBatch]:
     """The same mattes in steps of 1/65535, foregrounds in those of the frames' depth and only where alpha is soft."""
     for matte in mattes:
         bits = matte.frames.coding.bits
-        alpha = alpha_codes(matte.alpha, 16)
-        foreground = None if matte.foreground is None else foreground_codes(matte.foreground, alpha, bits)
+        alpha, codes = settled(matte.alpha)
+        foreground = None if matte.foreground is None else foreground_codes(matte.foreground, codes, bits)
         yield replace(
             matte,
-            alpha=alpha_of_codes(alpha),
+            alpha=alpha,
             foreground=None if foreground is None else foreground_of_codes(foreground, bits),
-            codes=MatteCodes(alpha, foreground),
+            codes=MatteCodes(codes, foreground),
         )
