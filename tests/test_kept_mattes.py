@@ -206,3 +206,17 @@ def test_parts_of_a_killed_render_are_gone_when_the_next_one_begins() -> None:
         "000001.json",
     }
     assert json.loads((path / "about.json").read_bytes()) == ABOUT
+
+
+def test_kept_alphas_come_in_order_and_damage_is_told() -> None:
+    path = keep_all("one")
+    found = list(kept_mattes.alphas_of("one"))
+    assert [number for number, _ in found] == [0, 1, 2, 3, 4]
+    for number, alpha in found:
+        np.testing.assert_allclose(alpha * 65535, noise(number)[0, 0].numpy(), atol=0.01)
+    assert list(kept_mattes.alphas_of("another")) == []
+    damaged = bytearray((path / "000001.alpha.mkv").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (path / "000001.alpha.mkv").write_bytes(damaged)
+    with pytest.raises(KeptMatteError):
+        list(kept_mattes.alphas_of("one"))

@@ -56,14 +56,15 @@ class KeptMattes:
         """
         for segment in segments:
             try:
-                yield from self._read(segment.number)
+                yield from self.read_segment(segment.number)
             except KeptMatteError:
                 self._damaged.add(segment.number)
                 if self.writable:
                     self._segments.drop(segment.number)
                 raise
 
-    def _read(self, number: int) -> Iterator[KeptMatte]:
+    def read_segment(self, number: int) -> Iterator[KeptMatte]:
+        """The mattes of one segment's frames. Raises KeptMatteError where it is damaged or was removed."""
         alpha, foreground = (self._segments.file(number, suffix) for suffix in (_ALPHA, _FOREGROUND))
         written = self._segments.written(number)
         # By a checksum of our own: FFV1's decoder only logs that a slice's is wrong, and shows what it makes of it.
@@ -162,12 +163,12 @@ def _make_room() -> None:
 def alphas_of(fingerprint: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Number and alpha (H, W) in [0, 1] of every frame that is kept under a fingerprint; none where nothing is.
 
-    Raises SourceError where a file is damaged.
+    Raises KeptMatteError where a file is damaged.
     """
-    folder = SegmentFolder(_home() / fingerprint)
-    numbers = sorted(int(record.stem) for record in folder.folder.glob("[0-9]*.json"))
-    for number in numbers:
-        for matte in read_mattes(folder.file(number, _ALPHA), None, folder.written(number) or ()):
+    path = _home() / fingerprint
+    kept = KeptMattes(path, writable=False)
+    for number in sorted(int(record.stem) for record in path.glob("[0-9]*.json")):
+        for matte in kept.read_segment(number):
             yield matte.number, matte.alpha.astype(np.float32) / np.float32(65535)
 
 
