@@ -49,11 +49,17 @@ def black(coding: Coding) -> tuple[int, int]:
     return coding.luma_ends[0], 1 << (coding.bits - 1)
 
 
-def _spans(coding: Coding) -> tuple[float, float]:
+def code_spans(coding: Coding) -> tuple[float, float]:
     """Codes between black and white, and between the extremes of chroma."""
     darkest, brightest = coding.luma_ends
     chroma = 2.0**coding.bits - 1 if coding.color.full_range else 224.0 * 2 ** (coding.bits - 8)
     return float(brightest - darkest), chroma
+
+
+def legal_codes(coding: Coding) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The lowest and the highest code of luma, and of chroma."""
+    unit = 1 << (coding.bits - 8)
+    return coding.luma_ends, coding.luma_ends if coding.color.full_range else (16 * unit, 240 * unit)
 
 
 def _to_codes(coding: Coding) -> tuple[Tensor, Tensor]:
@@ -61,7 +67,7 @@ def _to_codes(coding: Coding) -> tuple[Tensor, Tensor]:
     if coding.color.matrix == RGB_MATRIX:
         return (2.0**coding.bits - 1) * torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]), torch.zeros(3, 1)
     red, green, blue = luma_weights(coding.color)
-    y_span, c_span = _spans(coding)
+    y_span, c_span = code_spans(coding)
     luma = torch.tensor([red, green, blue], dtype=torch.float64)
     cb = (torch.tensor([0.0, 0, 1]) - luma) / (2 * (1 - blue))
     cr = (torch.tensor([1.0, 0, 0]) - luma) / (2 * (1 - red))
