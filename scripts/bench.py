@@ -47,13 +47,15 @@ from torch import Tensor
 from vmatte.clip import ClipInfo
 from vmatte.encodings import ENCODINGS, Encoding
 from vmatte.frames import LayerBatch
-from vmatte.job import MotionSmoothing, NoPlate, NoSmoothing, RenderJob, make_job
+from vmatte.job import RenderJob, make_job
 from vmatte.models.catalogue import load_model
 from vmatte.models.contract import MattingModel, Prediction, State
+from vmatte.options import MotionSmoothing, NoPlate, NoSmoothing
 from vmatte.pipeline import layers, settled_mattes
 from vmatte.plates import open_plate
 from vmatte.segments import Segment
 from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
 from vmatte.stages.settle import settle
 from vmatte.stages.smooth import WORKING_LINES, smooth
@@ -72,7 +74,7 @@ GROWTH_BAR = 1.05
 SMOOTH_BAR_MS = 100.0
 """CPU for smoothing a frame of 1080p with the default strength."""
 SMOOTH_BAR_SIZE = (1080, 1920)
-STAGES = ("decode", "upload", "convert", "network", "upsample", "smooth", "settle", "compose", "encode")
+STAGES = ("decode", "upload", "convert", "network", "upsample", "smooth", "settle", "foreground", "compose", "encode")
 
 
 class PlayedBack:
@@ -119,7 +121,7 @@ def on_one_thread(
             mattes = matte(watch.around("upload", upload(decoded, clip.delivery, model.device)), model, 1, watch)
             if not isinstance(smoothing, NoSmoothing):
                 mattes = watch.around("smooth", smooth(mattes, smoothing))
-            return watch.around("settle", settle(mattes))
+            return watch.around("foreground", foreground(watch.around("settle", settle(mattes))))
 
         if isinstance(job.background, NoPlate):
             yield cut_out(matted(subject.played_back(), range(subject.frames), stopwatch), job.row.alpha_bits)

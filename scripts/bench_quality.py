@@ -36,10 +36,10 @@ from rich.table import Table
 from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, SourceError, VmatteError
 from vmatte.frames import FrameBatch, MatteBatch
-from vmatte.job import GaussianSmoothing, MotionSmoothing
 from vmatte.measure import flicker, measure_alpha
 from vmatte.models.catalogue import load_model
 from vmatte.models.contract import MattingModel
+from vmatte.options import GaussianSmoothing, MotionSmoothing
 from vmatte.stages.matte import matte
 from vmatte.stages.smooth import smooth
 from vmatte.stages.upload import upload

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from scripts_loaded import load_script
 
-from vmatte.job import MotionSmoothing, NoSmoothing
+from vmatte.options import MotionSmoothing, NoSmoothing
 
 BENCH = Path(__file__).parent.parent / "scripts" / "bench.py"
 
@@ -26,7 +26,8 @@ def test_the_bench_measures_every_stage_and_every_primitive(
     # 1 says that a bar was missed, which so small a clip may do: what is fixed for a frame weighs more there.
     assert ended.returncode in (0, 1), ended.stderr
     costs = json.loads((tmp_path / "costs.json").read_text())[encoding]
-    assert set(costs["stages"]) == {"decode", "upload", "convert", "upsample", "smooth", "settle", "compose", "encode"}
+    ours = {"decode", "upload", "convert", "upsample", "smooth", "settle", "foreground", "compose", "encode"}
+    assert set(costs["stages"]) == ours
     middle = "composite" if encoding == "mp4" else "pack"
     assert set(costs["bare"]) == {"decode", "resize", "normalise", "upsample", middle, "encode"}
     assert costs["stages"]["encode"] > 0

@@ -8,22 +8,9 @@ from pydantic import ValidationError
 
 from vmatte.encodings import ENCODINGS
 from vmatte.errors import JobError
-from vmatte.job import (
-    BlurPlate,
-    ColorPlate,
-    FilePlate,
-    GaussianSmoothing,
-    MotionSmoothing,
-    NoPlate,
-    NoSmoothing,
-    RenderJob,
-    Runtime,
-    make_job,
-    make_runtime,
-    parse_background,
-    parse_smoothing,
-)
+from vmatte.job import RenderJob, Runtime, make_job, make_runtime, parse_background, parse_smoothing
 from vmatte.models.catalogue import MODELS
+from vmatte.options import BlurPlate, ColorPlate, FilePlate, GaussianSmoothing, MotionSmoothing, NoPlate, NoSmoothing
 from vmatte.pipeline import smoothing_for
 
 

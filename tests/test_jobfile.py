@@ -22,20 +22,10 @@ from conftest import Ended
 import vmatte.jobfile
 from vmatte import cli
 from vmatte.errors import JobFileError
-from vmatte.job import (
-    BlurPlate,
-    ColorPlate,
-    FilePlate,
-    GaussianSmoothing,
-    MotionSmoothing,
-    NoPlate,
-    NoSmoothing,
-    Runtime,
-    make_job,
-    make_runtime,
-)
+from vmatte.job import Runtime, make_job, make_runtime
 from vmatte.jobfile import Entry, read_jobs, schema
 from vmatte.jobfile.keys import KEYS, USUAL
+from vmatte.options import BlurPlate, ColorPlate, FilePlate, GaussianSmoothing, MotionSmoothing, NoPlate, NoSmoothing
 
 CONFIGS = [path for path in sorted((Path(__file__).parent.parent / "configs").glob("*.yaml")) if path.stem != "cluster"]
 """Job files; the other one is Ray's."""
@@ -162,6 +152,7 @@ def test_smooth_is_a_word_or_a_mapping(written: str, smoothing: object) -> None:
         ("{method: file, path: ./studio.png}", FilePlate(path=Path("studio.png")), "studio"),
         ("{method: color, rgb: [0, 177, 64]}", ColorPlate(rgb=(0, 177, 64)), "00b140"),
         ("{method: blur, radius: 0.03}", BlurPlate(radius=0.03), "blur"),
+        ("{radius: 0.03}", BlurPlate(radius=0.03), "blur"),
     ],
 )
 def test_bg_is_a_word_or_a_mapping(folder: Path, written: str, background: object, name: str) -> None:
@@ -457,7 +448,7 @@ def test_a_misspelt_key_breeds_no_further_mistakes() -> None:
         ("bg:", "2:15: bg has no value; a colour with # needs quotes; give one, or leave the key out"),
         ("bg: [a, b]", "2:16: bg is ['a', 'b']; it should be a string; a list of choices belongs under matrix:"),
         ("bg: 111111", "2:16: bg is 111111; it should be a string; put it in quotes"),
-        ("bg: {radius: 0.1}", "2:16: bg has no method; add one of: file, color, blur, none"),
+        ("bg: {}", "2:16: bg has no method; add one of: file, color, gradient, blur, none"),
         ("bg: {method: blurr}", "2:25: no method of bg is called 'blurr'; did you mean 'blur'?"),
         ("bg: {method: file}", "2:16: bg.path is missing, or is not complete; write it"),
         ("bg: {method: file, path: x.png}", "2:37: background x.png is no file that exists; give a picture or a video"),
@@ -589,7 +580,11 @@ def test_the_schema_knows_and_describes_every_key() -> None:
     ("key", "values", "wrong"),
     [
         ("bg", ["navy", "studio.png", None], [3, ["navy"], True]),
-        ("bg", [{"method": "blur", "radius": 0.03}], [{"radius": 0.03}, {"method": "blur", "radius": 3}, {}]),
+        (
+            "bg",
+            [{"method": "blur", "radius": 0.03}, {"radius": 0.03}],
+            [{"radius": 3}, {"method": "blur", "radius": 3}, {}],
+        ),
         ("bg", [{"method": "color", "rgb": [0, 1, 2]}], [{"method": "color", "rgb": [0, 1]}, {"method": "glow"}]),
         ("format", ["webm"], ["avi", 4]),
         ("smooth", ["off", {"strength": "low"}, {"method": "gaussian", "radius": 8}], ["on", {"radius": 9}, False]),

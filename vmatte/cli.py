@@ -106,8 +106,15 @@ def run(
     clip: Annotated[Path, typer.Argument(help="the clip to matte", show_default=False)],
     bg: Annotated[
         str | None,
-        typer.Option(help="picture, video, colour (#00b140, navy), blur or none", show_default="none: a cutout"),
+        typer.Option(
+            "--bg",
+            "--plate",
+            help="picture, video, colour (#00b140, navy), gradient:navy,white, blur or none",
+            show_default="none: a cutout",
+        ),
     ] = None,
+    fit: Annotated[str | None, typer.Option(help="of a plate: cover | contain | stretch", show_default="cover")] = None,
+    play: Annotated[str | None, typer.Option(help="of a video: loop | ping-pong | hold", show_default="loop")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -129,6 +136,63 @@ def run(
     strength: Annotated[
         str | None, typer.Option("--smooth-strength", help="low | medium | high", show_default="medium")
     ] = None,
+    crop: Annotated[
+        str | None, typer.Option(help="auto: the network sees only where the subject is | off", show_default="auto")
+    ] = None,
+    remove_specks: Annotated[
+        float | None, typer.Option(help="drop islands of the matte up to so many pixels wide", show_default="0")
+    ] = None,
+    fill_holes: Annotated[
+        float | None, typer.Option(help="fill its holes up to so many pixels wide", show_default="0")
+    ] = None,
+    black: Annotated[float | None, typer.Option(help="alpha up to here becomes 0", show_default="0")] = None,
+    white: Annotated[float | None, typer.Option(help="alpha from here on becomes 1", show_default="1")] = None,
+    gamma: Annotated[float | None, typer.Option(help="above 1 soft edges become denser", show_default="1")] = None,
+    choke: Annotated[
+        float | None, typer.Option(help="pixels that the edge moves in; below 0 it spreads", show_default="0")
+    ] = None,
+    feather: Annotated[float | None, typer.Option(help="pixels by which the edge is blurred", show_default="0")] = None,
+    garbage: Annotated[
+        str | None, typer.Option(help="picture or clip, white where nothing is kept: a microphone")
+    ] = None,
+    hold_out: Annotated[str | None, typer.Option(help="the same, where everything is kept: a desk")] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="who is kept of several: all | largest | center", show_default="all")
+    ] = None,
+    subject_scale: Annotated[
+        float | None, typer.Option(help="of the clip on the output; at 1 it is as high", show_default="1")
+    ] = None,
+    subject_x: Annotated[
+        str | None, typer.Option(help="where its middle is: 70%, left, center or right", show_default="50%")
+    ] = None,
+    subject_y: Annotated[str | None, typer.Option(help="50%, top, center or bottom", show_default="bottom")] = None,
+    screen: Annotated[
+        str | None, typer.Option(help="the clip has a coloured screen: auto, green, blue or a colour; keys the edge")
+    ] = None,
+    clean_plate: Annotated[str | None, typer.Option(help="picture of the screen alone")] = None,
+    despill: Annotated[
+        float | None, typer.Option(help="how much of the screen's light is taken off: 0 to 1", show_default="1")
+    ] = None,
+    foreground: Annotated[
+        str | None, typer.Option(help="colour of soft edges: estimate | source", show_default="estimate")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="of the output: clip, plate or WIDTHxHEIGHT", show_default="clip")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="frames a second: clip, plate, 25, 30000/1001", show_default="clip")
+    ] = None,
+    blend: Annotated[
+        str | None, typer.Option(help="edges are mixed as light or as codes: linear | display", show_default="linear")
+    ] = None,
+    light_wrap: Annotated[
+        float | None, typer.Option(help="light of the plate round the edge: 0 to 1", show_default="0")
+    ] = None,
+    color_match: Annotated[
+        float | None, typer.Option(help="the subject takes on the plate's colours: 0 to 1", show_default="0")
+    ] = None,
+    shadow: Annotated[float | None, typer.Option(help="shadow where a figure stands: 0 to 1", show_default="0")] = None,
+    grain: Annotated[float | None, typer.Option(help="the clip's grain on the plate: 0 to 2", show_default="0")] = None,
     device: Annotated[
         str | None, typer.Option(help="cuda, cuda:1, mps or cpu", show_default="auto: the first of them there is")
     ] = None,
@@ -167,11 +231,38 @@ def run(
             strength=strength,
             device=device,
             precision=precision,
-            compile=compile,
             batch=batch,
+            compile=compile,
             licence_guard=licence_guard,
             segment_frames=segment_frames,
             cache=cache,
+            fit=fit,
+            play=play,
+            crop=crop,
+            remove_specks=remove_specks,
+            fill_holes=fill_holes,
+            black=black,
+            white=white,
+            gamma=gamma,
+            choke=choke,
+            feather=feather,
+            garbage=garbage,
+            hold_out=hold_out,
+            subject=subject,
+            subject_scale=subject_scale,
+            subject_x=subject_x,
+            subject_y=subject_y,
+            screen=screen,
+            clean_plate=clean_plate,
+            despill=despill,
+            foreground=foreground,
+            size=size,
+            rate=rate,
+            blend=blend,
+            light_wrap=light_wrap,
+            color_match=color_match,
+            shadow=shadow,
+            grain=grain,
             overwrite=overwrite,
             on_frames=on_frames,
             on_weights=on_weights,

@@ -97,6 +97,43 @@ class MatteBatch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SubjectBatch:
+    """The subject alone, in straight colour: luma (T,1,H,W) and chroma (T,2,h,w) codes, alpha (T,1,H,W) float32 in
+    [0, 1].
+
+    It may be moved and scaled on a picture of another size; `source` has the clip's own frames and their mattes.
+    """
+
+    luma: Tensor
+    chroma: Tensor
+    alpha: Tensor
+    source: MatteBatch
+
+    def __post_init__(self) -> None:
+        _check_planes(self.index, self.luma, self.chroma)
+        if self.alpha.shape != self.luma.shape:
+            raise ValueError(f"alpha {tuple(self.alpha.shape)} does not fit luma {tuple(self.luma.shape)}")
+
+    @property
+    def index(self) -> range:
+        return self.source.frames.index
+
+    @property
+    def coding(self) -> Coding:
+        return self.source.frames.coding
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return int(self.luma.shape[2]), int(self.luma.shape[3])
+
+    @property
+    def chroma_size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return int(self.chroma.shape[2]), int(self.chroma.shape[3])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LayerBatch:
     """What the encoder gets: luma (T,1,H,W), chroma (T,2,h,w) and, for a cutout, alpha (T,1,H,W), as integer codes."""
 

@@ -4,20 +4,47 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypedDict, TypeVar, Unpack, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from vmatte.encodings import ENCODINGS, Encoding, encoding_for_suffix
 from vmatte.errors import JobError
+from vmatte.options import (
+    Background,
+    Blend,
+    BlurPlate,
+    ColorMatch,
+    ColorPlate,
+    ContactShadow,
+    Edges,
+    FileMask,
+    FilePlate,
+    GaussianSmoothing,
+    GradientPlate,
+    GrainMatch,
+    LightWrap,
+    Mask,
+    MotionSmoothing,
+    NoPlate,
+    NoSmoothing,
+    Plate,
+    PolygonMask,
+    Record,
+    Screen,
+    Smoothing,
+    SmoothingMethod,
+    Strength,
+    Subject,
+)
 
-Rgb8 = tuple[
-    Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
-]
-
+R = TypeVar("R", bound=Record)
 
 DEFAULT_MODEL = "auto"
+_SCREENS = {"green": (0, 177, 64), "blue": (0, 71, 187)}
+"""What is sold as chroma green and blue."""
 
 Precision = Literal["auto", "fp32", "fp16"]
 """No bf16: on BiRefNet it moves alpha by more than 2/255 on one pixel in 200, and fp16, no slower, on none."""
@@ -25,96 +52,11 @@ LicenceGuard = Literal["commercial", "permissive"]
 """Which weights are let through: those free for commercial use, or of these only the ones without copyleft."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+Size = tuple[Annotated[int, Field(ge=16, le=16384)], Annotated[int, Field(ge=16, le=16384)]]
+Rate = Annotated[str, Field(pattern=r"^\d+(\.\d+|/[1-9]\d*)?$")]
 
 
-class FilePlate(_Record):
-    """A picture, or a video that loops and is matched by time."""
-
-    method: Literal["file"] = "file"
-    path: Path
-
-
-class ColorPlate(_Record):
-    """One colour, sRGB."""
-
-    method: Literal["color"] = "color"
-    rgb: Rgb8
-
-
-class BlurPlate(_Record):
-    """The clip's own background, out of focus."""
-
-    method: Literal["blur"] = "blur"
-    radius: Annotated[float, Field(gt=0, le=0.2)] = 0.02
-    """Standard deviation of the blur, as a part of the picture's height."""
-
-
-class NoPlate(_Record):
-    """No background: the result is a cutout with alpha."""
-
-    method: Literal["none"] = "none"
-
-
-Background = Annotated[FilePlate | ColorPlate | BlurPlate | NoPlate, Field(discriminator="method")]
-
-
-class NoSmoothing(_Record):
-    """Every frame keeps the matte that the network gave it."""
-
-    method: Literal["off"] = "off"
-
-    @property
-    def reach(self) -> int:
-        """Frames on each side that a frame's matte depends on."""
-        return 0
-
-
-class GaussianSmoothing(_Record):
-    """A mean over the frames before and behind, whatever moves: to compare with."""
-
-    method: Literal["gaussian"] = "gaussian"
-    radius: Annotated[int, Field(ge=1, le=8)] = 2
-    """Frames on each side; the bell's standard deviation is half of it."""
-
-    @property
-    def reach(self) -> int:
-        """Frames on each side that a frame's matte depends on: one more, which tells a cut from a flash."""
-        return self.radius + 1
-
-
-Strength = Literal["low", "medium", "high"]
-
-
-class MotionSmoothing(_Record):
-    """What a frame and its neighbours say of a pixel, followed along the motion, is reconciled."""
-
-    method: Literal["motion"] = "motion"
-    strength: Strength = "medium"
-    radius: Annotated[int, Field(ge=1, le=8)] | None = None
-    """Frames on each side; None: as the strength has it."""
-
-    @property
-    def frames(self) -> int:
-        """Frames on each side that are asked."""
-        return self.radius or {"low": 2, "medium": 4, "high": 6}[self.strength]
-
-    @property
-    def reach(self) -> int:
-        """Frames on each side that a frame's matte depends on: one more, which tells a cut from a flash."""
-        return self.frames + 1
-
-    @property
-    def own_weight(self) -> float:
-        """Of the frame's own matte; the best neighbour's is 1."""
-        return {"low": 2.0, "medium": 1.3, "high": 1.0}[self.strength]
-
-
-Smoothing = Annotated[NoSmoothing | GaussianSmoothing | MotionSmoothing, Field(discriminator="method")]
-
-
-class RenderJob(_Record):
+class RenderJob(Record):
     """A clip, what is done to it, and the file that comes of it. Two equal jobs give equal pixels."""
 
     clip: Path
@@ -129,6 +71,54 @@ class RenderJob(_Record):
     """Over time. None: `motion` for a network, `off` for a key, which has no moods."""
     segment_frames: Annotated[int, Field(ge=1)] = 240
     """Frames in a segment: so many are lost at most when a render is cut off. Video begins each with a key frame."""
+    crop: Literal["auto", "off"] = "auto"
+    """`auto`: the network sees only the part of the picture in which the subject is, where that gains enough."""
+    edges: Edges = Edges()
+    garbage: Mask | None = None
+    """Where nothing is kept: a microphone, a lamp."""
+    hold_out: Mask | None = None
+    """Where everything is kept: a desk, a chair."""
+    subject: Subject = Subject()
+    screen: Screen | None = None
+    """Beside a network's matte, the edge is keyed. None: no screen; `chroma-key` looks for one all the same."""
+    foreground: Literal["estimate", "source"] = "estimate"
+    """The subject's colour where the matte is soft: estimated, or the clip's, with the old background in it."""
+    size: Literal["clip", "plate"] | Size = "clip"
+    """Of the output, (width, height)."""
+    rate: Literal["clip", "plate"] | Rate = "clip"
+    """Frames a second of the output."""
+    blend: Blend = "linear"
+    """Whether edges are mixed as light, or as the codes that a display gets, as most editors do."""
+    light_wrap: LightWrap | None = None
+    color_match: ColorMatch | None = None
+    shadow: ContactShadow | None = None
+    grain: GrainMatch | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Every file that is read beside the weights, by what it is: a change of one changes the pixels."""
+        found = {"clip": self.clip}
+        if isinstance(self.background, FilePlate):
+            found["background"] = self.background.path
+        for name, mask in (("garbage", self.garbage), ("hold-out", self.hold_out)):
+            if isinstance(mask, FileMask):
+                found[name] = mask.path
+        if self.screen is not None and self.screen.clean_plate is not None:
+            found["clean plate"] = self.screen.clean_plate
+        return found
+
+    def relocated(self, move: Callable[[Path], Path]) -> RenderJob:
+        """The same job with all its paths moved."""
+        moved: dict[str, object] = {"clip": move(self.clip), "output": move(self.output)}
+        if self.weights is not None:
+            moved["weights"] = move(self.weights)
+        for name in ("background", "garbage", "hold_out"):
+            choice = getattr(self, name)
+            if isinstance(choice, FilePlate | FileMask):
+                moved[name] = choice.model_copy(update={"path": move(choice.path)})
+        if self.screen is not None and self.screen.clean_plate is not None:
+            moved["screen"] = self.screen.model_copy(update={"clean_plate": move(self.screen.clean_plate)})
+        return self.model_copy(update=moved)
 
     @property
     def row(self) -> Encoding:
@@ -139,7 +129,7 @@ class RenderJob(_Record):
         return "cutout" if isinstance(self.background, NoPlate) else "composite"
 
 
-class Runtime(_Record):
+class Runtime(Record):
     """How a render is run. Once its model is settled, nothing in here moves a pixel by more than a network's last
     bits."""
 
@@ -159,31 +149,22 @@ class Runtime(_Record):
     """Whether an output that exists is replaced."""
 
 
-def make_runtime(
-    *,
-    device: str | None = None,
-    precision: str | None = None,
-    compile: bool | None = None,
-    batch: int | str | None = None,
-    licence_guard: str | None = None,
-    overwrite: bool | None = None,
-    cache: bool | None = None,
-) -> Runtime:
-    """A runtime from the words that the command line and `vmatte.run` take; None stands for Runtime's own default.
+class RuntimeWords(TypedDict, total=False):
+    """What the command line and `vmatte.run` take for a Runtime; None stands for Runtime's own default."""
 
-    Raises JobError for a word that means nothing.
-    """
-    fields = {
-        "device": device,
-        "precision": precision,
-        "compile": compile,
-        "batch": batch,
-        "licence_guard": licence_guard,
-        "overwrite": overwrite,
-        "cache": cache,
-    }
+    device: str | None
+    precision: str | None
+    compile: bool | None
+    batch: int | str | None
+    licence_guard: str | None
+    overwrite: bool | None
+    cache: bool | None
+
+
+def make_runtime(**words: Unpack[RuntimeWords]) -> Runtime:
+    """A runtime from words. Raises JobError for a word that means nothing."""
     try:
-        return Runtime.model_validate({name: value for name, value in fields.items() if value is not None})
+        return Runtime.model_validate({name: value for name, value in words.items() if value is not None})
     except ValidationError as error:
         field = str(error.errors()[0]["loc"][0])
         can = {
@@ -191,11 +172,12 @@ def make_runtime(
             "licence_guard": " or ".join(get_args(LicenceGuard)),
             "precision": ", ".join(get_args(Precision)),
         }.get(field, "another")
-        raise JobError(f"{field.replace('_', ' ')} cannot be {fields[field]!r}; give {can}") from error
+        raise JobError(f"{field.replace('_', ' ')} cannot be {words.get(field)!r}; give {can}") from error
 
 
-def parse_background(text: str | None, folder: Path = Path()) -> FilePlate | ColorPlate | BlurPlate | NoPlate:
-    """The plate that a word on the command line means: a file, a colour (`#00b140`, `green`), `blur` or `none`.
+def parse_background(text: str | None, folder: Path = Path()) -> Plate:
+    """The plate that a word on the command line means: a file, a colour (`#00b140`, `green`), `blur`, `none`, or
+    colours that run into each other (`gradient:navy,#f0e0d0`).
 
     A relative file lies in `folder`.
     """
@@ -203,12 +185,14 @@ def parse_background(text: str | None, folder: Path = Path()) -> FilePlate | Col
         return NoPlate()
     if text.lower() == "blur":
         return BlurPlate()
+    if text.startswith("gradient:"):
+        return _parse_gradient(text)
     if not text:
         raise JobError("the background is empty; give a picture, a video, a colour, 'blur' or 'none'")
     path = folder / at_home(text)
     if path.is_file():
         return FilePlate(path=path)
-    rgb = _parse_color(text)
+    rgb = parse_color(text)
     if rgb is not None:
         return ColorPlate(rgb=rgb)
     if re.fullmatch(r"#[^/\\.]*|[A-Za-z]+", text) and not path.exists():
@@ -221,7 +205,16 @@ def parse_background(text: str | None, folder: Path = Path()) -> FilePlate | Col
     raise JobError(f"background {text} does not exist; give a picture or a video")
 
 
-def _parse_color(text: str) -> tuple[int, int, int] | None:
+def _parse_gradient(text: str) -> GradientPlate:
+    names = [name.strip() for name in text.removeprefix("gradient:").split(",")]
+    colors = [rgb for rgb in map(parse_color, names) if rgb is not None]
+    if len(colors) < max(len(names), 2):
+        raise JobError(f"background {text!r} is no gradient; give two colours or more, as in gradient:navy,#f0e0d0")
+    return GradientPlate(colors=tuple(colors))
+
+
+def parse_color(text: str) -> tuple[int, int, int] | None:
+    """sRGB of a colour's name or number; None for what is none."""
     from PIL import ImageColor  # only here, so that `vmatte --help` does not wait for Pillow
 
     try:
@@ -236,46 +229,193 @@ def at_home(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def make_job(
-    clip: str | Path,
-    *,
-    background: str | Path | FilePlate | ColorPlate | BlurPlate | NoPlate | None = None,
-    output: str | Path | None = None,
-    encoding: str | None = None,
-    model: str | None = None,
-    weights: str | Path | None = None,
-    smooth: str | None = None,
-    strength: str | None = None,
-    segment_frames: int | None = None,
-) -> RenderJob:
-    """A job from the words that the command line and `vmatte.run` take; fills in what follows from the rest.
+class JobWords(TypedDict, total=False):
+    """What the command line and `vmatte.run` take for a RenderJob; None stands for RenderJob's own default."""
+
+    background: str | Path | Plate | None
+    fit: str | None
+    play: str | None
+    output: str | Path | None
+    encoding: str | None
+    model: str | None
+    weights: str | Path | None
+    smooth: str | SmoothingMethod | None
+    strength: str | None
+    segment_frames: int | None
+    crop: str | None
+    remove_specks: float | None
+    fill_holes: float | None
+    black: float | None
+    white: float | None
+    gamma: float | None
+    choke: float | None
+    feather: float | None
+    garbage: str | Path | FileMask | PolygonMask | None
+    hold_out: str | Path | FileMask | PolygonMask | None
+    subject: str | Subject | None
+    subject_scale: float | None
+    subject_x: str | None
+    subject_y: str | None
+    screen: str | Screen | None
+    clean_plate: str | Path | None
+    despill: float | None
+    foreground: str | None
+    size: str | None
+    rate: str | None
+    blend: str | None
+    light_wrap: float | LightWrap | None
+    color_match: float | ColorMatch | None
+    shadow: float | ContactShadow | None
+    grain: float | GrainMatch | None
+
+
+class Words(JobWords, RuntimeWords, total=False):
+    """All that `vmatte run` takes."""
+
+
+def job_words(words: Words) -> JobWords:
+    """Those of a RenderJob."""
+    return {name: value for name, value in words.items() if name in JobWords.__annotations__}  # type: ignore[return-value]
+
+
+def runtime_words(words: Words) -> RuntimeWords:
+    """Those of a Runtime."""
+    return {name: value for name, value in words.items() if name in RuntimeWords.__annotations__}  # type: ignore[return-value]
+
+
+PARTS: dict[str, tuple[type[Record], str]] = {
+    **{name: (Edges, name) for name in Edges.model_fields},
+    "fit": (FilePlate, "fit"),
+    "play": (FilePlate, "play"),
+    "subject_scale": (Subject, "scale"),
+    "subject_x": (Subject, "x"),
+    "subject_y": (Subject, "y"),
+    "clean_plate": (Screen, "clean_plate"),
+    "despill": (Screen, "despill"),
+}
+"""The words that are a field of an option class: of which one, and its name there."""
+
+
+def make_job(clip: str | Path, **words: Unpack[JobWords]) -> RenderJob:
+    """A job from words; fills in what follows from the rest.
 
     Without an output the result lies beside the clip: `NAME_composite.mp4`, or `NAME_cutout.mov` where no background
     is given. Raises JobError for a choice that cannot be.
     """
     clip = at_home(clip)
-    if isinstance(background, (str, Path)) or background is None:
-        background = parse_background(None if background is None else str(background))
-    output = None if output is None else at_home(output)
-    row = choose_encoding(output, encoding, cutout=isinstance(background, NoPlate))
+    background = _plate(words)
+    output = None if (named := words.get("output")) is None else at_home(named)
+    row = choose_encoding(output, words.get("encoding"), cutout=isinstance(background, NoPlate))
     if isinstance(background, NoPlate) and row.pix_fmt_alpha is None:
         can = ", ".join(name for name, other in ENCODINGS.items() if other.pix_fmt_alpha)
         raise JobError(f"{row.name} has no alpha, and no background is given; choose --bg, or one of: {can}")
     if output is None:
         layer = "cutout" if isinstance(background, NoPlate) else "composite"
         output = clip.with_name(f"{clip.stem}_{layer}{row.suffix}")
-    fields = {"clip": clip, "output": output, "encoding": row.name, "background": background, "model": model}
-    fields["weights"] = None if weights is None else at_home(weights)
-    fields["smoothing"] = parse_smoothing(smooth, strength)
-    if segment_frames is not None and segment_frames < 1:
-        raise JobError(f"a segment needs at least one frame, not {segment_frames}")
-    fields["segment_frames"] = segment_frames
-    return RenderJob.model_validate({name: value for name, value in fields.items() if value is not None})
+    if (frames := words.get("segment_frames")) is not None and frames < 1:
+        raise JobError(f"a segment needs at least one frame, not {frames}")
+    fields = {
+        "clip": clip,
+        "output": output,
+        "encoding": row.name,
+        "background": background,
+        "weights": None if (weights := words.get("weights")) is None else at_home(weights),
+        "smoothing": _smoothing(words),
+        "edges": _record(Edges, words),
+        "garbage": _mask(words.get("garbage")),
+        "hold_out": _mask(words.get("hold_out")),
+        "subject": _subject(words),
+        "screen": _screen(words),
+        "size": _size(words.get("size")),
+        "light_wrap": _strong(LightWrap, "light wrap", words.get("light_wrap")),
+        "color_match": _strong(ColorMatch, "color match", words.get("color_match")),
+        "shadow": _strong(ContactShadow, "shadow", words.get("shadow")),
+        "grain": _strong(GrainMatch, "grain", words.get("grain")),
+    }
+    for name in ("model", "segment_frames", "crop", "foreground", "rate", "blend"):
+        fields[name] = words.get(name)
+    return _validated(RenderJob, {name: value for name, value in fields.items() if value is not None})
 
 
-def parse_smoothing(
-    method: str | None, strength: str | None
-) -> NoSmoothing | GaussianSmoothing | MotionSmoothing | None:
+def _validated(record: type[R], fields: Mapping[str, object], *, of: str = "") -> R:
+    """The record with these fields, which stand under their own names; JobError for the first that cannot be."""
+    try:
+        return record.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        if not name:
+            raise JobError(f"{of or 'the job'}: {reason}") from error
+        shown = f"{of} {name}".strip().replace("_", " ")
+        raise JobError(f"{shown} cannot be {fields.get(name)!r}: it {reason}") from error
+
+
+def _record(record: type[R], words: JobWords, **given: object) -> R | None:
+    """The option class that some words are fields of; None where there is none of them, and nothing is given."""
+    own = {field: words.get(word) for word, (owner, field) in PARTS.items() if owner is record}
+    fields = given | {field: value for field, value in own.items() if value is not None}
+    of = "subject" if record is Subject else ""
+    return _validated(record, fields, of=of) if fields else None
+
+
+def _plate(words: JobWords) -> Plate:
+    background = words.get("background")
+    if isinstance(background, str | Path) or background is None:
+        background = parse_background(None if background is None else str(background))
+    own = {name: words.get(name) for name in ("fit", "play") if words.get(name) is not None}
+    if not own:
+        return background
+    if not isinstance(background, FilePlate):
+        raise JobError(f"{' and '.join(own)} belong to a background that is a picture or a video; leave it out")
+    return _validated(FilePlate, background.model_dump() | own)
+
+
+def _smoothing(words: JobWords) -> SmoothingMethod | None:
+    smooth = words.get("smooth")
+    return parse_smoothing(smooth, words.get("strength")) if isinstance(smooth, str) or smooth is None else smooth
+
+
+def _mask(mask: str | Path | FileMask | PolygonMask | None) -> FileMask | PolygonMask | None:
+    return FileMask(path=at_home(mask)) if isinstance(mask, str | Path) else mask
+
+
+def _subject(words: JobWords) -> Subject | None:
+    subject = words.get("subject")
+    given = subject.model_dump() if isinstance(subject, Subject) else {} if subject is None else {"keep": subject}
+    return _record(Subject, words, **given)
+
+
+def _screen(words: JobWords) -> Screen | None:
+    screen = words.get("screen")
+    given: dict[str, object] = screen.model_dump() if isinstance(screen, Screen) else {}
+    if isinstance(screen, str):
+        rgb = _SCREENS.get(screen) or parse_color(screen)
+        if rgb is None and screen != "auto":
+            raise JobError(f"screen cannot be {screen!r}; give auto, green, blue, or a colour like #00b140")
+        given = {"color": "auto" if rgb is None else rgb}
+    if (clean := words.get("clean_plate")) is not None:
+        words = {**words, "clean_plate": at_home(clean)}
+    return _record(Screen, words, **given)
+
+
+def _size(text: str | None) -> str | tuple[int, int] | None:
+    found = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", text or "")
+    if text is None or text in ("clip", "plate"):
+        return text
+    if found is None:
+        raise JobError(f"size cannot be {text!r}; give clip, plate, or WIDTHxHEIGHT such as 1080x1920")
+    return int(found[1]), int(found[2])
+
+
+def _strong(record: type[R], name: str, choice: float | R | None) -> R | None:
+    """An option class that is mostly given by its strength alone; with a strength of 0 it is left out."""
+    if choice is None or isinstance(choice, Record):
+        return choice
+    return _validated(record, {"strength": choice}, of=name) if choice else None
+
+
+def parse_smoothing(method: str | None, strength: str | None) -> SmoothingMethod | None:
     """The smoothing that two words mean; None where neither is given. JobError for words that mean nothing."""
     if strength is not None and strength not in get_args(Strength):
         raise JobError(f"no smoothing is {strength!r} strong; there are: {', '.join(get_args(Strength))}")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import torch
 
 from vmatte.clip import ClipInfo
 from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch
-from vmatte.job import GaussianSmoothing, MotionSmoothing, NoPlate, NoSmoothing, RenderJob
+from vmatte.job import RenderJob
 from vmatte.models.contract import MattingModel, ModelSpec
+from vmatte.options import MotionSmoothing, NoPlate, NoSmoothing, SmoothingMethod
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.download import download
+from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
 from vmatte.stages.recall import recall
 from vmatte.stages.settle import settle
@@ -27,10 +29,8 @@ from vmatte.video.read import decode
 
 DEPTH = 2  # batches that may wait between two threads
 
-Smoothing = NoSmoothing | GaussianSmoothing | MotionSmoothing
 
-
-def smoothing_for(wanted: Smoothing | None, spec: ModelSpec) -> Smoothing:
+def smoothing_for(wanted: SmoothingMethod | None, spec: ModelSpec) -> SmoothingMethod:
     """What a job's smoothing means for a model: `motion` for a network unless it says otherwise; a key is steady."""
     if wanted is not None:
         return wanted
@@ -41,7 +41,7 @@ def mattes(
     clip: ClipInfo,
     segments: Sequence[Segment],
     model: MattingModel,
-    smoothing: Smoothing,
+    smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
 ) -> Generator[MatteBatch, None, None]:
@@ -61,7 +61,7 @@ def settled_mattes(
     clip: ClipInfo,
     segments: Sequence[Segment],
     model: MattingModel,
-    smoothing: Smoothing,
+    smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
 ) -> Generator[MatteBatch, None, None]:
@@ -103,12 +103,12 @@ def layers(
     stopwatch: Stopwatch,
 ) -> Iterator[Iterator[LayerBatch]]:
     """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends."""
-    if isinstance(job.background, NoPlate):
-        layer = prefetch(download(stopwatch.around("compose", cut_out(matted, job.row.alpha_bits))), DEPTH)
-        with closing(matted), closing(layer):
-            yield stopwatch.around("waiting", layer)
-        return
-    with open_plate(job.background, clip, device) as plate:
-        layer = prefetch(download(stopwatch.around("compose", compose(matted, plate))), DEPTH)
+    subjects = stopwatch.around("foreground", foreground(matted))
+    with ExitStack() as stack:
+        if isinstance(job.background, NoPlate):
+            made = cut_out(subjects, job.row.alpha_bits)
+        else:
+            made = compose(subjects, stack.enter_context(open_plate(job.background, clip, device)))
+        layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, SourceError
-from vmatte.frames import FrameBatch, MatteBatch
+from vmatte.frames import FrameBatch, SubjectBatch
 from vmatte.imaging.blur import blur_around
 from vmatte.imaging.color import rgb_to_ycbcr
 from vmatte.imaging.resize import cover, covered_part
-from vmatte.job import BlurPlate, ColorPlate, FilePlate
+from vmatte.options import BlurPlate, ColorPlate, FilePlate, GradientPlate
 from vmatte.prefetch import prefetch
 from vmatte.stages.compose import PlatePlanes
 from vmatte.stages.upload import upload
@@ -37,7 +37,7 @@ def check_plate(path: Path) -> None:
 
 @contextmanager
 def open_plate(
-    background: FilePlate | ColorPlate | BlurPlate, clip: ClipInfo, device: torch.device
+    background: FilePlate | ColorPlate | GradientPlate | BlurPlate, clip: ClipInfo, device: torch.device
 ) -> Iterator[PlatePlanes]:
     """The plate behind the clip's frames, on their device; a video is being decoded until the context ends."""
     match background:
@@ -45,7 +45,7 @@ def open_plate(
             color = torch.tensor(rgb, dtype=torch.float32, device=device).view(1, 3, 1, 1) / 255
             yield _constant(color.expand(1, 3, clip.height, clip.width), clip)
         case BlurPlate(radius=radius):
-            yield lambda matte: _blurred(matte, radius)
+            yield lambda subject: _blurred(subject, radius)
         case FilePlate(path=path) if is_still(path):
             picture = torch.from_numpy(read_still(path, (clip.height, clip.width)))[None].to(device)
             yield _constant(picture.to(torch.float32) / 255, clip)
@@ -61,19 +61,18 @@ def _constant(rgb: Tensor, clip: ClipInfo) -> PlatePlanes:
     """`rgb` (1, 3, H, W) in [0, 1] behind every frame; coded once, when the first frame tells the chroma's size."""
     coded: list[tuple[Tensor, Tensor]] = []
 
-    def planes(matte: MatteBatch) -> tuple[Tensor, Tensor]:
+    def planes(subject: SubjectBatch) -> tuple[Tensor, Tensor]:
         if not coded:
-            size = matte.frames.chroma.shape[-2:]
-            coded.append(rgb_to_ycbcr(rgb, clip.delivery, (int(size[0]), int(size[1]))))
+            coded.append(rgb_to_ycbcr(rgb, clip.delivery, subject.chroma_size))
         return coded[0]
 
     return planes
 
 
-def _blurred(matte: MatteBatch, radius: float) -> tuple[Tensor, Tensor]:
-    frames = matte.frames
+def _blurred(subject: SubjectBatch, radius: float) -> tuple[Tensor, Tensor]:
+    frames, alpha = subject.source.frames, subject.source.alpha
     sigma = radius * frames.size[0]
-    return blur_around(frames.luma, matte.alpha, sigma), blur_around(frames.chroma, matte.alpha, sigma)
+    return blur_around(frames.luma, alpha, sigma), blur_around(frames.chroma, alpha, sigma)
 
 
 class _VideoPlate:
@@ -87,19 +86,18 @@ class _VideoPlate:
         self._coming: Generator[FrameBatch, None, None] | None = None
         self._covering: tuple[FrameBatch, Tensor, Tensor] | None = None
 
-    def planes(self, matte: MatteBatch) -> tuple[Tensor, Tensor]:
-        covering = [self._covered(self._frame(self._number_at(number)), matte.frames) for number in matte.frames.index]
+    def planes(self, subject: SubjectBatch) -> tuple[Tensor, Tensor]:
+        covering = [self._covered(self._frame(self._number_at(number)), subject) for number in subject.index]
         return torch.cat([luma for luma, _ in covering]), torch.cat([chroma for _, chroma in covering])
 
-    def _covered(self, shown: FrameBatch, behind: FrameBatch) -> tuple[Tensor, Tensor]:
+    def _covered(self, shown: FrameBatch, behind: SubjectBatch) -> tuple[Tensor, Tensor]:
         """A plate frame's planes at the size of the clip's; kept while the plate shows that frame."""
         if self._covering is None or self._covering[0] is not shown:
             part = covered_part(shown.size, behind.size)
-            chroma_size = (int(behind.chroma.shape[2]), int(behind.chroma.shape[3]))
             # A plate of another depth has the same limited-range codes, times a power of two.
             scale = 2.0 ** (behind.coding.bits - shown.coding.bits)
             luma = cover(shown.luma.to(torch.float32), behind.size, part) * scale
-            chroma = cover(shown.chroma.to(torch.float32), chroma_size, part) * scale
+            chroma = cover(shown.chroma.to(torch.float32), behind.chroma_size, part) * scale
             self._covering = (shown, luma, chroma)
         return self._covering[1:]
 

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Unpack
 
 import av
 import torch
@@ -24,16 +25,15 @@ from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.motion import flow_method
 from vmatte.job import (
     DEFAULT_MODEL,
-    BlurPlate,
-    ColorPlate,
-    FilePlate,
-    NoPlate,
     RenderJob,
     Runtime,
+    Words,
     at_home,
+    job_words,
     make_job,
     make_runtime,
     parse_smoothing,
+    runtime_words,
 )
 from vmatte.kept_mattes import KeptMattes, open_kept_mattes
 from vmatte.models.catalogue import build_model
@@ -41,7 +41,8 @@ from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.models.placement import frames_at_once, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
-from vmatte.pipeline import Smoothing, kept_mattes, layers, mattes, settled_mattes, smoothing_for
+from vmatte.options import FilePlate, SmoothingMethod
+from vmatte.pipeline import kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
 from vmatte.segment_folder import SegmentFolder, remove
 from vmatte.segments import Segment, plan_segments, runs_of
@@ -90,10 +91,10 @@ class Plan:
     runtime: Runtime
     clip: ClipInfo
     choice: Choice
-    smoothing: Smoothing
+    smoothing: SmoothingMethod
     segments: tuple[Segment, ...]
     inputs: tuple[tuple[Path, str], ...]
-    """The clip and, if it is a file, the plate, each with the sha256 of its bytes."""
+    """Every file that is read beside the weights, the clip first, with the sha256 of its bytes."""
     matte_fingerprint: str
     """Of what the matte depends on."""
     fingerprint: str
@@ -115,45 +116,12 @@ class Task:
 def run(
     clip: str | Path,
     *,
-    background: str | Path | FilePlate | ColorPlate | BlurPlate | NoPlate | None = None,
-    output: str | Path | None = None,
-    encoding: str | None = None,
-    model: str | None = None,
-    weights: str | Path | None = None,
-    smooth: str | None = None,
-    strength: str | None = None,
-    segment_frames: int | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    compile: bool | None = None,
-    batch: int | str | None = None,
-    licence_guard: str | None = None,
-    overwrite: bool | None = None,
-    cache: bool | None = None,
     on_frames: OnFrames | None = None,
     on_weights: Progress | None = None,
+    **words: Unpack[Words],
 ) -> RenderReport:
     """Render one clip, with the words of `vmatte run`. Raises VmatteError for what the user can mend."""
-    job = make_job(
-        clip,
-        background=background,
-        output=output,
-        encoding=encoding,
-        model=model,
-        weights=weights,
-        smooth=smooth,
-        strength=strength,
-        segment_frames=segment_frames,
-    )
-    runtime = make_runtime(
-        device=device,
-        precision=precision,
-        compile=compile,
-        batch=batch,
-        licence_guard=licence_guard,
-        overwrite=overwrite,
-        cache=cache,
-    )
+    job, runtime = make_job(clip, **job_words(words)), make_runtime(**runtime_words(words))
     return render_job(job, runtime, on_frames=on_frames, on_weights=on_weights)
 
 
@@ -187,7 +155,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     clip = probe(job.clip)
     if isinstance(job.background, FilePlate):
         check_plate(job.background.path)
-    paths = [job.clip] + ([job.background.path] if isinstance(job.background, FilePlate) else [])
+    paths = list(job.files.values())
     if not was_published(job.output):
         check_output(job.output, paths, overwrite=runtime.overwrite, folder=job.row.is_sequence)
     choice = choose(job.model, job.weights, runtime)
@@ -204,12 +172,13 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         weights=choice.weights_sha256,
         precision=str(choice.placement.precision),
         smoothing=smoothing.model_dump(),
+        crop=job.crop,
         flow=flow_method(choice.placement.device),
         segment_frames=job.segment_frames,
     )
     whole = fingerprint(
         matte=matte_fingerprint,
-        background=job.background.model_dump(exclude={"path"}),
+        job=job.relocated(lambda _: Path()).model_dump(mode="json"),
         inputs=[sha256 for _, sha256 in inputs],
         encoding=repr(job.row),
         codecs=repr((av.__version__, av.library_versions)),  # segments of two encoders need not join

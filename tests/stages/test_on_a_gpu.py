@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from vmatte.clip import Coding, ColorTags
-from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch
+from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, SubjectBatch
 from vmatte.imaging.blur import blur_around
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.models.catalogue import load_model
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.download import download
+from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
@@ -33,8 +34,8 @@ def decoded(color: ColorTags) -> Iterator[DecodedFrames]:
         yield DecodedFrames(range(start, start + 2), luma, chroma, Coding(color, 8))
 
 
-def plate(matte: MatteBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    frames: FrameBatch = matte.frames
+def plate(subject: SubjectBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    frames: FrameBatch = subject.source.frames
     return torch.full_like(frames.luma, 80).float()[:1], torch.full_like(frames.chroma, 90).float()[:1]
 
 
@@ -42,7 +43,11 @@ def rendered(device: str, chain: str, color: ColorTags) -> list[LayerBatch]:
     model = load_model("luma-key", device=device)
     coding = Coding(BT709, 8 if color is BT709 else 10)
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
-    layers = list(download(compose(mattes, plate) if chain == "compose" else cut_out(mattes, alpha_bits=10)))
+    layers = list(
+        download(
+            compose(foreground(mattes), plate) if chain == "compose" else cut_out(foreground(mattes), alpha_bits=10)
+        )
+    )
     for layer in layers:
         layer.wait()
     return layers
@@ -64,9 +69,9 @@ def test_layers_from_cuda_are_those_of_the_cpu(chain: str, color: ColorTags) -> 
             assert int((one.int() - other.int()).abs().max()) <= 1
 
 
-def blurred(matte: MatteBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    frames = matte.frames
-    return blur_around(frames.luma, matte.alpha, 7.5), blur_around(frames.chroma, matte.alpha, 7.5)
+def blurred(subject: SubjectBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    frames, alpha = subject.source.frames, subject.alpha
+    return blur_around(frames.luma, alpha, 7.5), blur_around(frames.chroma, alpha, 7.5)
 
 
 @gpu
@@ -78,7 +83,11 @@ def test_after_the_first_batch_nothing_waits_for_the_device(chain: str, color: C
     model = load_model("luma-key", device="cuda")
     coding = Coding(BT709, 8 if color is BT709 else 10)
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
-    layers = iter(download(compose(mattes, blurred) if chain == "compose" else cut_out(mattes, alpha_bits=10)))
+    layers = iter(
+        download(
+            compose(foreground(mattes), blurred) if chain == "compose" else cut_out(foreground(mattes), alpha_bits=10)
+        )
+    )
     next(layers)
     torch.cuda.set_sync_debug_mode("error")
     try:

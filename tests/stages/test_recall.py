@@ -6,8 +6,9 @@ import pytest
 import torch
 from test_settle import FRAMES, mattes
 
-from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch
+from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, SubjectBatch
 from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.foreground import foreground as colored
 from vmatte.stages.recall import recall
 from vmatte.stages.settle import settle
 
@@ -26,8 +27,8 @@ def frames(bits: int, batch: int) -> Iterator[FrameBatch]:
     return (matte.frames for matte in mattes(bits, batch, foreground=False))
 
 
-def plate(matte: MatteBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.full(matte.frames.luma.shape, 200.0), torch.full(matte.frames.chroma.shape, 30.0)
+def plate(subject: SubjectBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.full(subject.luma.shape, 200.0), torch.full(subject.chroma.shape, 30.0)
 
 
 def planes(layers: Iterator[LayerBatch]) -> list[torch.Tensor]:
@@ -40,7 +41,7 @@ def planes(layers: Iterator[LayerBatch]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("foreground", [True, False])
 @pytest.mark.parametrize("bits", [8, 10])
 def test_composite_and_cutout_are_those_of_the_settled_matte(bits: int, foreground: bool, batch: int) -> None:
-    for layer in (lambda found: compose(found, plate), lambda found: cut_out(found, 10)):
+    for layer in (lambda found: compose(colored(found), plate), lambda found: cut_out(colored(found), 10)):
         new = planes(layer(settle(mattes(bits, FRAMES, foreground=foreground))))
         recalled = planes(layer(recall(frames(bits, batch), kept(bits, foreground=foreground))))
         assert len(new) == len(recalled)

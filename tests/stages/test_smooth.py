@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vmatte.clip import BT709, Coding
 from vmatte.frames import FrameBatch, MatteBatch
-from vmatte.job import GaussianSmoothing, MotionSmoothing
+from vmatte.options import GaussianSmoothing, MotionSmoothing
 from vmatte.segments import plan_segments
 from vmatte.stages.smooth import WORKING_LINES, smooth
 from vmatte.stages.trim import trim

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from vmatte.clip import BT601, BT709, Coding
-from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch
+from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch, SubjectBatch
 from vmatte.imaging.color import rgb_to_ycbcr
 from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import InputSize, ModelSpec, Prediction, State
 from vmatte.segments import Segment, plan_segments
 from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
 from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
@@ -89,7 +90,7 @@ def remembered(segment: Segment, batch: int) -> list[tuple[int, bytes]]:
     return found
 
 
-def plate(_: MatteBatch) -> tuple[Tensor, Tensor]:
+def plate(_: SubjectBatch) -> tuple[Tensor, Tensor]:
     return torch.full((1, 1, HEIGHT, WIDTH), 80.0), torch.full((1, 2, HEIGHT // 2, WIDTH // 2), 120.0)
 
 
@@ -98,11 +99,11 @@ def matted(frames: Iterable[FrameBatch], batch: int) -> Iterator[MatteBatch]:
 
 
 def composited(frames: range, batch: int) -> Iterator[LayerBatch]:
-    return compose(matted(upload(decoded(frames, batch), BT709_8, CPU), batch), plate)
+    return compose(foreground(matted(upload(decoded(frames, batch), BT709_8, CPU), batch)), plate)
 
 
 def cut(frames: range, batch: int) -> Iterator[LayerBatch]:
-    return cut_out(matted(upload(decoded(frames, batch), BT709_8, CPU), batch), alpha_bits=10)
+    return cut_out(foreground(matted(upload(decoded(frames, batch), BT709_8, CPU), batch)), alpha_bits=10)
 
 
 def whole(layers: Iterable[LayerBatch]) -> list[tuple[int, bytes]]:
@@ -176,7 +177,7 @@ def test_leaving_early_closes_the_source(chain: str) -> None:
             closed.append(True)
 
     mattes = trim(matted(upload(source(), BT709_8, CPU), 1), plan_segments(FRAMES, None, 0, 0))
-    layers = compose(mattes, plate) if chain == "compose" else cut_out(mattes, 8)
+    layers = compose(foreground(mattes), plate) if chain == "compose" else cut_out(foreground(mattes), 8)
     next(layers)
     layers.close()  # type: ignore[attr-defined]
     del mattes
@@ -225,7 +226,7 @@ def test_frames_of_another_matrix_are_recoded_to_ten_bits() -> None:
 def test_a_cutout_has_the_sources_own_colour_and_the_mattes_alpha() -> None:
     (frames,) = upload(decoded(range(1), 1), BT709_8, CPU)
     alpha = torch.linspace(0, 1, HEIGHT * WIDTH).view(1, 1, HEIGHT, WIDTH)
-    (layer,) = cut_out([MatteBatch(frames, alpha)], alpha_bits=8)
+    (layer,) = cut_out(foreground([MatteBatch(frames, alpha)]), alpha_bits=8)
     assert layer.alpha is not None
     assert torch.equal(layer.alpha.float(), (alpha * 255).round())
     assert torch.equal(layer.luma, frames.luma)
@@ -237,12 +238,12 @@ def test_a_known_foreground_colours_soft_edges_alone() -> None:
     alpha = torch.zeros(1, 1, HEIGHT, WIDTH)
     alpha[..., 8:], alpha[..., 4:8] = 1, 0.5
     white = MatteBatch(frames, alpha, foreground=torch.ones(1, 3, HEIGHT, WIDTH))
-    (layer,) = compose([white], plate)
+    (layer,) = compose(foreground([white]), plate)
     assert layer.luma[..., :4].unique().tolist() == [80]
     assert layer.luma[..., 4:8].unique().tolist() == [158]  # half of white's 235 and half of the plate's 80: 157.5
     assert torch.equal(layer.luma[..., 8:], frames.luma[..., 8:])
     assert torch.equal(layer.chroma[..., 5:], frames.chroma[..., 5:])
-    (layer,) = cut_out([white], alpha_bits=8)
+    (layer,) = cut_out(foreground([white]), alpha_bits=8)
     assert layer.luma[..., 4:8].unique().tolist() == [235]
     assert torch.equal(layer.luma[..., 8:], frames.luma[..., 8:])
     assert torch.equal(layer.luma[..., :4], frames.luma[..., :4])

@@ -17,11 +17,12 @@ from vmatte.batch.run import groups
 from vmatte.batch.status import Board
 from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, VmatteError
-from vmatte.job import FilePlate, NoSmoothing, RenderJob, Runtime
+from vmatte.job import RenderJob, Runtime
 from vmatte.jobfile import Entry
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice, choose
 from vmatte.models.weights import in_cache
+from vmatte.options import FilePlate, NoSmoothing
 from vmatte.pipeline import smoothing_for
 from vmatte.plates import check_plate
 from vmatte.segments import plan_segments
@@ -231,11 +232,10 @@ def _size_of(clip: ClipInfo) -> _Clip:
 
 def _errors_of(entry: Entry, seen: _Seen) -> Iterator[VmatteError]:
     job = entry.job
-    inputs = [job.clip]
+    inputs = list(job.files.values())
     checks: list[Callable[[], object]] = [lambda: seen.clip(job.clip), lambda: seen.choice(job, entry.runtime)]
     if isinstance(job.background, FilePlate):
         path = job.background.path
-        inputs.append(path)
         checks.append(lambda: seen.plate(path))
     checks.append(lambda: _check_output(job, inputs, overwrite=entry.runtime.overwrite))
     for check in checks:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vmatte.errors import EncodeError, JobError
-from vmatte.job import FilePlate, RenderJob
+from vmatte.job import RenderJob
 from vmatte.jobfile import Entry
 
 VERSION = 1
@@ -199,11 +199,7 @@ def others(earlier: EarlierRun, jobs: Iterable[JobStatus]) -> list[JobStatus]:
 
 def fingerprint(job: RenderJob) -> str:
     """SHA-256 of the job and of size and time of the files that it reads."""
-    read = [job.clip]
-    if isinstance(job.background, FilePlate):
-        read.append(job.background.path)
-    if job.weights is not None:
-        read.append(job.weights)
+    read = [*job.files.values(), *([] if job.weights is None else [job.weights])]
     seen = [job.model_dump(mode="json"), [_stamp(path) for path in read]]
     return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
 

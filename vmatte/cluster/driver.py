@@ -17,7 +17,7 @@ from vmatte.cluster.events import Event, Failed, Finished, Frames, Joined, Left,
 from vmatte.cluster.worker import Hello, Remarks, Worker
 from vmatte.errors import JobError, VmatteError
 from vmatte.fingerprint import sha256_of_program
-from vmatte.job import FilePlate, RenderJob
+from vmatte.job import RenderJob
 from vmatte.jobfile import Entry
 from vmatte.kept_mattes import KeptMattes
 from vmatte.models.weights import cache_folder
@@ -62,12 +62,7 @@ def render_on_cluster(entries: Sequence[Entry], address: str, on_event: OnEvent,
 
 def _absolute(job: RenderJob) -> RenderJob:
     """The job with paths that mean the same on every node: workers have current folders of their own."""
-    paths: dict[str, object] = {"clip": job.clip.absolute(), "output": job.output.absolute()}
-    if job.weights is not None:
-        paths["weights"] = job.weights.absolute()
-    if isinstance(job.background, FilePlate):
-        paths["background"] = FilePlate(path=job.background.path.absolute())
-    return job.model_copy(update=paths)
+    return job.relocated(Path.absolute)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import torch
 
 from vmatte.errors import JobError
 from vmatte.fingerprint import sha256_of_program
-from vmatte.job import FilePlate, RenderJob, Runtime
+from vmatte.job import RenderJob, Runtime
 from vmatte.kept_mattes import KeptMattes
 from vmatte.models.warm import keep_last_model
 from vmatte.render import Network, Plan, RenderReport, Task, announce, finish, plan_job, published, render_segments
@@ -114,12 +114,7 @@ class Worker:
 
 
 def _inputs(job: RenderJob) -> list[Path]:
-    paths = [job.clip]
-    if isinstance(job.background, FilePlate):
-        paths.append(job.background.path)
-    if job.weights is not None:
-        paths.append(job.weights)
-    return paths
+    return [*job.files.values(), *([] if job.weights is None else [job.weights])]
 
 
 def _check_shared(paths: list[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,24 +11,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from vmatte.encodings import Encoding
-from vmatte.job import (
-    DEFAULT_MODEL,
-    BlurPlate,
-    ColorPlate,
-    FilePlate,
-    NoPlate,
-    RenderJob,
-    Runtime,
-    choose_encoding,
-    make_job,
-    parse_background,
-    parse_smoothing,
-)
+from vmatte.job import DEFAULT_MODEL, RenderJob, Runtime, choose_encoding, make_job, parse_background, parse_smoothing
 from vmatte.jobfile.keys import JOB_KEYS, Setting, Value
 from vmatte.jobfile.names import FIELDS, check_template, escape_braces, expand
 from vmatte.jobfile.problems import Place, Problems
+from vmatte.options import BlurPlate, ColorPlate, FilePlate, GradientPlate, NoPlate, Plate
 
-Plate = FilePlate | ColorPlate | BlurPlate | NoPlate
+FILES = ("garbage", "hold-out", "screen", "clean-plate")
+"""The keys, beside the background and the weights, that may name a file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +31,8 @@ class Draft:
     job: RenderJob | None
     runtime: Runtime
     output: Path | None
-    plate: Path | None
-    """The plate's file, where it is one."""
+    beside: dict[str, Path]
+    """The files that are read beside the clip and the weights, by what they are."""
     fields: dict[str, str]
     """What a template's fields come to."""
     used: frozenset[str]
@@ -63,6 +54,7 @@ def draft(
     background, plate_name = _background(layer.get("bg"), problems)
     weights = _weights(layer.get("weights"), problems)
     smoothing = _smoothing(layer, place, problems)
+    files = {word.replace("-", "_"): _file(word, layer[word], problems) for word in FILES if word in layer}
     job: RenderJob | None = None
     fields: dict[str, str] = {}
     used: frozenset[str] = frozenset()
@@ -84,14 +76,14 @@ def draft(
             words: dict[str, Any] = {
                 key.parameter: values[key.word] for key in JOB_KEYS if key.word in values.keys() - unsound
             }
-            words |= {"background": background, "weights": weights, "smooth": None, "strength": None}
+            words |= {"background": background, "weights": weights, "smooth": smoothing, "strength": None} | files
             if template is not None:
                 words["output"] = _filled(template, layer["output"].folder, fields)
-            job = make_job(clip, **words).model_copy(update={"smoothing": smoothing})
+            job = make_job(clip, **words)
     # A field whose setting cannot be read neither tells two renders apart nor makes them one.
     output = None if job is None or (unsound & {"model"} and "model" in used) else job.output
-    plate = background.path if isinstance(background, FilePlate) else None
-    return Draft(clip, place, from_glob, job, runtime, output, plate, fields, used)
+    beside = {} if job is None else {name: path for name, path in job.files.items() if name != "clip"}
+    return Draft(clip, place, from_glob, job, runtime, output, beside, fields, used)
 
 
 def check_names(word: str, setting: Setting, problems: Problems) -> Setting:
@@ -100,6 +92,8 @@ def check_names(word: str, setting: Setting, problems: Problems) -> Setting:
         _background(setting, problems)
     elif setting.sound and word == "weights":
         _weights(setting, problems)
+    elif setting.sound and word in FILES:
+        _file(word, setting, problems)
     elif setting.sound and word == "output" and setting.value is not None:
         before = len(problems.found)
         with problems.noted(setting.node.place):
@@ -123,15 +117,17 @@ def _background(setting: Setting | None, problems: Problems) -> tuple[Plate, str
             path = setting.folder / expand(str(node.content))
             if not path.is_file():
                 problems.add(node.place, f"background {node.content} is no file that exists; give a picture or a video")
-        return FilePlate(path=path), path.stem
+        return setting.value.model_copy(update={"path": path}), path.stem
     if isinstance(setting.value, ColorPlate):
         return setting.value, bytes(setting.value.rgb).hex()
+    if isinstance(setting.value, GradientPlate):
+        return setting.value, "-".join(bytes(rgb).hex() for rgb in setting.value.colors)
     if isinstance(setting.value, BlurPlate | NoPlate):
         return setting.value, setting.value.method
     text = str(setting.value)
     with problems.noted(setting.node.place):
         plate = parse_background(expand(text), setting.folder)
-        return plate, plate.path.stem if isinstance(plate, FilePlate) else text.replace("#", "")
+        return plate, plate.path.stem if isinstance(plate, FilePlate) else re.sub("[#: ]", "", text)
     return FilePlate(path=setting.folder / text), Path(text).stem
 
 
@@ -144,6 +140,29 @@ def _weights(setting: Setting | None, problems: Problems) -> Path | None:
             problems.add(setting.node.place, f"weights {setting.value} do not exist; give a file, or its folder")
         return path
     return None
+
+
+def _file(word: str, setting: Setting, problems: Problems) -> Value:
+    """The value with the path that is in it, if any, in the setting's folder. A file that does not exist is noted."""
+    value, content = setting.value, setting.node.content
+    if isinstance(value, BaseModel):
+        names = [name for name in ("path", "clean_plate") if getattr(value, name, None) is not None]
+        if not setting.sound or not names or not isinstance(content, dict):
+            return value if setting.sound else None
+        path = _existing(word, str(getattr(value, names[0])), content[names[0]].place, setting.folder, problems)
+        return value.model_copy(update={names[0]: path})
+    if value is None or not setting.sound or word == "screen":
+        return value if setting.sound else None
+    return str(_existing(word, str(value), setting.node.place, setting.folder, problems))
+
+
+def _existing(word: str, name: str, place: Place, folder: Path, problems: Problems) -> Path:
+    path = folder / name
+    with problems.noted(place):
+        path = folder / expand(name)
+        if not path.is_file():
+            problems.add(place, f"{word} {name} is no file that exists; give a picture or a video")
+    return path
 
 
 def _smoothing(layer: dict[str, Setting], place: Place, problems: Problems) -> BaseModel | None:
@@ -194,8 +213,9 @@ def without_clashes(drafts: list[Draft], problems: Problems) -> list[Draft]:
             problems.add(each.place, f"the output {each.output} is the clip itself; give another output")
         for other in others:
             problems.add(other.place, f"the output {other.output} is the clip of {each.place.label}; give another")
-        for other in writers.get(each.plate.resolve(), []) if each.plate is not None else []:
-            problems.add(other.place, f"the output {other.output} is a background; give another output")
+        for name, path in each.beside.items():
+            for other in writers.get(path.resolve(), []):
+                problems.add(other.place, f"the output {other.output} is a {name}; give another output")
     _note_clashes(kept, problems)
     return kept
 

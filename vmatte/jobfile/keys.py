@@ -1,15 +1,14 @@
 """The keys that defaults, clips and matrix share: the words of `vmatte run`, tied to what they set.
 
-Their names are the parameters of `make_job` and `make_runtime`, their types those of `RenderJob` and `Runtime`: an
-option that is added there is a key here.
+They are those of `JobWords` and `RuntimeWords`, their types those of `RenderJob`, `Runtime` and the option classes:
+an option that is added there is a key here.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,9 +17,23 @@ from typing import Annotated, Any, get_args
 from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError, WithJsonSchema
 
 from vmatte.encodings import ENCODINGS
-from vmatte.job import Background, MotionSmoothing, RenderJob, Runtime, Smoothing, Strength, make_job, make_runtime
+from vmatte.job import PARTS, JobWords, RenderJob, Runtime, RuntimeWords
 from vmatte.jobfile.document import Node, Plain
 from vmatte.jobfile.problems import Problems, instead, nearest
+from vmatte.options import (
+    Background,
+    ColorMatch,
+    ContactShadow,
+    GrainMatch,
+    Keep,
+    LightWrap,
+    Mask,
+    MotionSmoothing,
+    Screen,
+    Smoothing,
+    Strength,
+    Subject,
+)
 
 Value = str | int | float | bool | BaseModel | None
 
@@ -31,7 +44,8 @@ def _models(union: Any) -> tuple[type[BaseModel], ...]:
 
 
 def _method(model: type[BaseModel]) -> str:
-    return str(model.model_fields["method"].default)
+    """What tells an option class from the others; "" where there is but one."""
+    return str(model.model_fields["method"].default) if "method" in model.model_fields else ""
 
 
 def _meaning(record: type[BaseModel], name: str) -> str:
@@ -49,13 +63,19 @@ def _one_of(words: list[str]) -> Any:
     return Annotated[str, AfterValidator(known), WithJsonSchema({"type": "string", "enum": words})]
 
 
+def _by_strength(option: type[BaseModel]) -> tuple[Any, str, tuple[type[BaseModel], ...], str]:
+    """An option class that is mostly given by its strength alone, and left out by 0."""
+    strength = option.model_fields["strength"]
+    return Annotated[(strength.annotation, *strength.metadata)], str(option.__doc__), (option,), ""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """A key of a job file.
 
     `words` are its names, the first one the usual; `parameter` is what it sets, of `make_job` or `make_runtime`.
     `annotation` is the type of a plain value; where a mapping may stand instead, `options` are the types that it can
-    become by its `method`, and `method` is the one it has where it names none.
+    become by its `method`, and `method` is the one it has where it names none; None: the only one with all its keys.
     """
 
     words: tuple[str, ...]
@@ -79,7 +99,7 @@ class Key:
 
 
 _WORDS = {
-    "background": ("bg",),
+    "background": ("bg", "plate"),
     "encoding": ("format",),
     "strength": ("smooth-strength",),
     "licence_guard": ("license-guard", "licence-guard"),
@@ -87,7 +107,12 @@ _WORDS = {
 """Where the command line has another word for a parameter."""
 
 _SHAPES: dict[str, tuple[Any, str, tuple[type[BaseModel], ...], str | None]] = {
-    "background": (str, "A picture, a video, a colour, `blur` or `none`.", _models(Background), None),
+    "background": (
+        str,
+        "A picture, a video, a colour, `gradient:COLOUR,COLOUR`, `blur` or `none`.",
+        _models(Background),
+        None,
+    ),
     "output": (str, "The file, or folder for png, with {fields} that tell renders apart.", (), None),
     "encoding": (_one_of(list(ENCODINGS)), "By the output's extension where it is not given.", (), None),
     "weights": (str, _meaning(RenderJob, "weights"), (), None),
@@ -98,6 +123,16 @@ _SHAPES: dict[str, tuple[Any, str, tuple[type[BaseModel], ...], str | None]] = {
         _method(MotionSmoothing),
     ),
     "strength": (_one_of(list(get_args(Strength))), "Of smoothing by motion.", (), None),
+    "garbage": (str, _meaning(RenderJob, "garbage"), _models(Mask), None),
+    "hold_out": (str, _meaning(RenderJob, "hold_out"), _models(Mask), None),
+    "subject": (_one_of(list(get_args(Keep))), _meaning(Subject, "keep"), (Subject,), ""),
+    "screen": (str, "`auto`, green, blue or a colour. " + _meaning(RenderJob, "screen"), (Screen,), ""),
+    "clean_plate": (str, _meaning(Screen, "clean_plate"), (), None),
+    "size": (str, "`clip`, `plate` or WIDTHxHEIGHT.", (), None),
+    "light_wrap": _by_strength(LightWrap),
+    "color_match": _by_strength(ColorMatch),
+    "shadow": _by_strength(ContactShadow),
+    "grain": _by_strength(GrainMatch),
 }
 """Of the parameters that do not go as they are into a field of their name: type, meaning, options, method."""
 
@@ -107,19 +142,16 @@ def _key(parameter: str, record: type[BaseModel]) -> Key:
     if parameter in _SHAPES:
         annotation, meaning, options, method = _SHAPES[parameter]
         return Key(words, parameter, annotation, meaning, options, method)
-    entry = record.model_fields[parameter]
+    record, name = PARTS.get(parameter, (record, parameter))
+    entry = record.model_fields[name]
     # The field's own bounds stand beside its type.
     bounds = tuple(entry.metadata)
     annotation = Annotated[(entry.annotation, *bounds)] if bounds else entry.annotation
-    return Key(words, parameter, annotation, _meaning(record, parameter))
+    return Key(words, parameter, annotation, _meaning(record, name))
 
 
-def _keys(function: Callable[..., object], record: type[BaseModel]) -> list[Key]:
-    return [_key(name, record) for name in inspect.signature(function).parameters if name != "clip"]
-
-
-JOB_KEYS = _keys(make_job, RenderJob)
-RUNTIME_KEYS = _keys(make_runtime, Runtime)
+JOB_KEYS = [_key(name, RenderJob) for name in JobWords.__annotations__]
+RUNTIME_KEYS = [_key(name, Runtime) for name in RuntimeWords.__annotations__]
 KEYS = {key.word: key for key in (*JOB_KEYS, *RUNTIME_KEYS)}
 """By their usual word."""
 USUAL = {word: key.word for key in KEYS.values() for word in key.words}
@@ -179,7 +211,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 def _read_option(key: Key, node: Node, content: dict[str, Node], problems: Problems) -> BaseModel | None:
     methods = key.methods()
-    method = content["method"].content if "method" in content else key.method
+    method = content["method"].content if "method" in content else key.method or _only_method(methods, content)
     if method is None:
         problems.add(node.place, f"{key.word} has no method; add one of: {', '.join(methods)}")
         return None
@@ -188,21 +220,28 @@ def _read_option(key: Key, node: Node, content: dict[str, Node], problems: Probl
         problems.add(place, f"no method of {key.word} is called {method!r}; {instead(str(method), methods)}")
         return None
     model = methods[method]
+    by = f" by {method}" if method else ""
     for name, part in content.items():
         if name not in model.model_fields:
             owners = [other for other, options in methods.items() if name in options.model_fields]
             of_others = f"it belongs to {' and '.join(owners)}; leave it out" if owners else ""
             mend = of_others or instead(name, model.model_fields)
-            problems.add(part.key_place, f"unknown key {name!r} in {key.word} by {method}; {mend}")
+            problems.add(part.key_place, f"unknown key {name!r} in {key.word}{by}; {mend}")
     known = {name: part.plain() for name, part in content.items() if name in model.model_fields}
     try:
-        read: BaseModel = _validate(model, {**known, "method": method})
+        read: BaseModel = _validate(model, known | ({"method": method} if method else {}))
     except ValidationError as error:
-        for name in dict.fromkeys(str(each["loc"][0]) for each in error.errors()):
+        for name in dict.fromkeys(str(each["loc"][0]) if each["loc"] else "" for each in error.errors()):
             part = content.get(name, node)
             problems.add(part.place, _what(f"{key.word}.{name}", error, part, field=name))
         return None
     return read
+
+
+def _only_method(methods: dict[str, type[BaseModel]], keys: Iterable[str]) -> str | None:
+    """The one method that has all these keys."""
+    having = [method for method, model in methods.items() if set(keys) <= set(model.model_fields)]
+    return having[0] if len(having) == 1 else None
 
 
 def _what(name: str, error: ValidationError, node: Node, field: str | None = None) -> str:

@@ -81,7 +81,9 @@ def _values() -> tuple[dict[str, Any], dict[str, Any]]:
     definitions: dict[str, Any] = shared.get("$defs", {})
     for key in KEYS.values():
         for method, model in key.methods().items():
-            if method != key.method:
+            if key.method is None:  # its keys tell its method, so it needs one
+                definitions[model.__name__]["minProperties"] = 1
+            elif method != key.method:
                 definitions[model.__name__].setdefault("required", []).append("method")
     return {word: schemas[word, "validation"] for word in KEYS}, definitions
 

@@ -15,7 +15,7 @@ from vmatte.imaging.motion import find_flow, warp
 from vmatte.imaging.resize import resize
 from vmatte.imaging.shots import SAME_SHOT, agreement, thumbnail
 from vmatte.imaging.smoothing import agree, along, mismatch, standing, unsteadiness
-from vmatte.job import GaussianSmoothing, MotionSmoothing
+from vmatte.options import GaussianSmoothing, MotionSmoothing
 
 WORKING_LINES = 448
 """Short side of the grid on which motion is found and mattes are reconciled; larger mattes get the difference."""
