@@ -38,7 +38,6 @@ import cv2
 import numpy as np
 import torch
 from bench_tables import Figures, Rows, Tally, highest_rows, mean_rows, print_table, ratios_to
-from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from truth_folder import CPU, Plane, TruthFolder, network_answers, read_foregrounds, read_truth_folder
@@ -146,13 +145,15 @@ def _picture(path: Path, alpha: Plane) -> Tensor:
         size = picture.height, picture.width
     if size != alpha.shape:
         raise SourceError(f"{path} is {size[1]}×{size[0]}, its alpha {alpha.shape[1]}×{alpha.shape[0]}: give one size")
-    return torch.from_numpy(read_still(path, size))[None].to(torch.float32) / 255
+    return read_plate(path, size)
 
 
 def still_pictures(still: Still, plates: Iterable[Path]) -> Iterator[tuple[str, FrameBatch]]:
     """The still over each plate and as it was photographed, `clean` and `noisy` each."""
     alpha = torch.from_numpy(still.alpha)[None, None]
-    pictures = [torch.lerp(read_plate(plate, still.alpha.shape), still.colours, alpha) for plate in plates]
+    pictures = [
+        torch.lerp(read_plate(plate, (alpha.shape[2], alpha.shape[3])), still.colours, alpha) for plate in plates
+    ]
     if still.photograph is not None:
         pictures.append(still.photograph)
     for number, rgb in enumerate(pictures):
@@ -160,7 +161,7 @@ def still_pictures(still: Still, plates: Iterable[Path]) -> Iterator[tuple[str, 
         yield "noisy", frame_of(compressed(rgb, np.random.default_rng(number)))
 
 
-def read_plate(path: Path, size: tuple[int, ...]) -> Tensor:
+def read_plate(path: Path, size: tuple[int, int]) -> Tensor:
     """A picture as R'G'B' (1, 3, H, W) in [0, 1] that fills `size` = (H, W)."""
     return torch.from_numpy(read_still(path, size))[None].to(torch.float32) / 255
 
@@ -176,8 +177,8 @@ def compressed(rgb: Tensor, rng: np.random.Generator) -> Tensor:
     codes = 255 * rgb[0].permute(1, 2, 0).numpy() + NOISE * rng.standard_normal((*rgb.shape[2:], 3), np.float32)
     bgr = np.rint(codes.clip(0, 255)).astype(np.uint8)[..., ::-1]
     _, file = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    decoded: NDArray[np.uint8] = cv2.imdecode(file, cv2.IMREAD_COLOR)
-    return torch.from_numpy(decoded[..., ::-1].transpose(2, 0, 1).astype(np.float32))[None] / 255
+    decoded = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR), np.float32)[..., ::-1]
+    return torch.from_numpy(decoded.transpose(2, 0, 1).copy())[None] / 255
 
 
 # Alpha

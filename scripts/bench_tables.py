@@ -59,8 +59,10 @@ def _over_folders(folders: Iterable[Rows], summary: Callable[[list[float]], floa
     folders = list(folders)
     summaries: dict[str, Figures] = {}
     for method, row in folders[0].items():
-        values = {name: [rows[method][name] for rows in folders if rows[method][name] is not None] for name in row}
-        summaries[method] = {name: summary(there) if there else None for name, there in values.items()}
+        summaries[method] = {}
+        for name in row:
+            there = [value for rows in folders if (value := rows[method][name]) is not None]
+            summaries[method][name] = summary(there) if there else None
     return summaries
 
 

@@ -43,7 +43,8 @@ class TruthFolder:
     def luma(self, number: int) -> Plane:
         """A frame's of the source, (H, W), from 0 for black to 1 for white."""
         black, white = self.clip.delivery.luma_ends
-        return (self.frames[number].luma[0, 0].numpy().astype(np.float32) - black) / (white - black)
+        codes: NDArray[np.generic] = self.frames[number].luma[0, 0].numpy()
+        return (codes.astype(np.float32) - np.float32(black)) / np.float32(white - black)
 
     def alpha(self, number: int) -> torch.Tensor:
         """A frame's true alpha, (1, 1, H, W)."""
