@@ -53,6 +53,7 @@ from vmatte.job import FilePlate
 from vmatte.measure.metrics import Region, edge_band, grad, mad, mean
 from vmatte.measure.steadiness import Follower, FrameSteadiness, mean_steadiness
 from vmatte.models.catalogue import load_model
+from vmatte.models.contract import MattingModel
 from vmatte.plates import open_plate
 from vmatte.stages.compose import PlatePlanes, compose
 from vmatte.video.alpha import read_alpha
@@ -115,6 +116,13 @@ CHAINS = {
     "vmatte": ("guided", "ours"),
 }
 """By which method alpha is brought up, and colours are estimated; left out while one of them is not there."""
+TABLES = {
+    "upsampling": ("|alpha − α| ×1000", "bilinear"),
+    "network": ("|alpha − α| ×1000 and Grad", "bilinear"),
+    "foreground": ("levels", "source"),
+    "composite": ("levels", "plain"),
+}
+"""In what it is measured, and the method that the others are multiples of."""
 
 
 # Stills
@@ -304,7 +312,8 @@ def measure_composite(
         for number, (frame, colours) in enumerate(zip(truth.frames, read_foregrounds(truth), strict=True)):
             alpha, band = truth.alpha(number), band_of(truth.alphas[number])
             composites = [(torch.lerp(rgb, colours, alpha), planes) for rgb, planes in behind]
-            exact = MatteBatch(frame, alpha, colours)
+            luma, chroma = recolored(frame.luma, frame.chroma, colours, alpha, frame.coding)
+            exact = MatteBatch(replace(frame, luma=luma, chroma=chroma), alpha)
             mattes = {
                 "true matte": scaled_down(truth.alphas[number], (height, width)),
                 "network": answers[number, None],
@@ -341,7 +350,7 @@ def report(title: str, base: str, measured: Mapping[str, Rows], console: Console
     over = {"mean": mean_rows(multiples.values()), "highest": highest_rows(multiples.values())}
     print_table(title, by_folder(measured), console)
     if over["mean"]:
-        print_table(f"{title.partition(',')[0]}, {base} = 1", by_folder({**multiples, **over}), console)
+        print_table(f"{title.split(',')[0]}, {base} = 1", by_folder({**multiples, **over}), console)
     return {"figures": measured, "ratios": multiples, **over}
 
 
@@ -358,31 +367,47 @@ def available(console: Console) -> dict[str, Estimator]:
 
 
 def bench(options: argparse.Namespace, console: Console) -> dict[str, object]:
-    """All tables of these `folders`, `stills` (lists of 2 or 3 files) and `plates`, with this `model` and `cache`."""
+    """The `tables` of these `folders`, `stills` (lists of 2 or 3 files) and `plates`, with this `model` and `cache`."""
     if not options.plates or not all(is_still(plate) for plate in options.plates):
         raise JobError("the edge is measured over plates that are pictures; give some with --plates")
-    model, foregrounds = load_model(options.model), available(console)
-    upsampling: dict[str, Rows] = {}
-    network: dict[str, Rows] = {}
-    colours: dict[str, Rows] = {}
-    composite: dict[str, Rows] = {}
-    for still in map(read_stills, options.stills):
-        shown = ((kind, frame, still.alpha) for kind, frame in still_pictures(still, options.plates))
-        upsampling[still.name] = measure_upsampling(shown, UPSAMPLERS)
-    for folder in options.folders:
-        truth = read_truth_folder(folder)
-        answers = network_answers(truth.clip, model, options.cache)
-        filmed = (("noisy", frame, alpha) for frame, alpha in zip(truth.frames, truth.alphas, strict=True))
-        upsampling[truth.name] = measure_upsampling(filmed, UPSAMPLERS)
-        network[truth.name] = measure_network(truth, answers, UPSAMPLERS)
-        colours[truth.name] = measure_foreground(truth, foregrounds)
-        composite[truth.name] = measure_composite(truth, answers, options.plates, UPSAMPLERS, foregrounds)
-        console.print(f"{truth.name} is measured")
-    base_alpha, base_colours, base_chain = next(iter(UPSAMPLERS)), next(iter(foregrounds)), next(iter(CHAINS))
+    wanted = options.tables.split(",")
+    if not set(wanted) <= set(TABLES):
+        raise JobError(f"no such tables of edges: {options.tables}; there are: {', '.join(TABLES)}")
+    measured: dict[str, dict[str, Rows]] = {table: {} for table in TABLES if table in wanted}
+    foregrounds = available(console)
+    if "upsampling" in wanted:
+        for still in map(read_stills, options.stills):
+            shown = ((kind, frame, still.alpha) for kind, frame in still_pictures(still, options.plates))
+            measured["upsampling"][still.name] = measure_upsampling(shown, UPSAMPLERS)
+    model = load_model(options.model)
+    for path in options.folders:
+        folder = read_truth_folder(path)
+        for table, rows in measured.items():
+            rows[folder.name] = measure_folder(table, folder, model, options, foregrounds)
+        console.print(f"{folder.name} is measured, with mattes by {options.model}")
     return {
         "model": options.model,
-        "upsampling": report("upsampling, |alpha − α| ×1000", base_alpha, upsampling, console),
-        "network": report(f"network, {options.model}", base_alpha, network, console),
-        "foreground": report("foreground, levels", base_colours, colours, console),
-        "composite": report("composite, levels", base_chain, composite, console),
+        **{
+            table: report(f"{table}, {TABLES[table][0]}", TABLES[table][1], measured[table], console)
+            for table in measured
+        },
     }
+
+
+def measure_folder(
+    table: str,
+    folder: TruthFolder,
+    model: MattingModel,
+    options: argparse.Namespace,
+    foregrounds: Mapping[str, Estimator],
+) -> dict[str, Figures]:
+    """A folder's part of this table."""
+    if table == "upsampling":
+        filmed = (("noisy", frame, alpha) for frame, alpha in zip(folder.frames, folder.alphas, strict=True))
+        return measure_upsampling(filmed, UPSAMPLERS)
+    if table == "foreground":
+        return measure_foreground(folder, foregrounds)
+    answers = network_answers(folder.clip, model, options.cache)
+    if table == "network":
+        return measure_network(folder, answers, UPSAMPLERS)
+    return measure_composite(folder, answers, options.plates, UPSAMPLERS, foregrounds)

@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--edges", action="store_true", help="measure the edge instead of smoothing")
     parser.add_argument("--stills", type=Path, nargs="+", action="append", default=[], metavar="PICTURE")
     parser.add_argument("--plates", type=Path, nargs="+", default=[], metavar="PICTURE")
+    parser.add_argument("--tables", default=",".join(bench_edges.TABLES), help="of edges, those to be measured")
     parser.add_argument("--methods", default=",".join([*OWN, *COMPARED]), help="of smoothing")
     parser.add_argument("--model", default="modnet")
     parser.add_argument("--cache", type=Path, help="keep the network's mattes here; empty it when vmatte changes")

@@ -256,14 +256,22 @@ def test_a_networks_answers_are_kept_beside_its_mattes(
     assert torch.equal(answers, mattes)  # luma-key answers at full size
 
 
-@pytest.mark.parametrize("lacking", ["plates", "foreground", "a foreground that fits"])
+def test_only_the_tables_that_are_asked_for_are_measured(bench: Bench, folder: Path, tmp_path: Path) -> None:
+    (folder / "foreground.mkv").unlink()  # which the table of upsampling does not need
+    numbers = bench("--edges", folder, "--plates", grey(tmp_path / "plate.png", 9), "--tables", "upsampling")
+    assert list(numbers) == ["model", "upsampling"]
+
+
+@pytest.mark.parametrize("lacking", ["plates", "table", "foreground", "a foreground that fits"])
 def test_what_cannot_be_measured_is_refused(
     lacking: str, bench: Bench, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words: list[object] = ["--edges", folder]
     if lacking != "plates":
         words += ["--plates", grey(tmp_path / "plate.png", 9)]
-    if lacking == "foreground":
+    if lacking == "table":
+        words += ["--tables", "colours"]
+    elif lacking == "foreground":
         (folder / "foreground.mkv").unlink()
     elif lacking != "plates":
         short = [clips.flat((0, 0, 0), WIDTH, HEIGHT)]
@@ -272,4 +280,5 @@ def test_what_cannot_be_measured_is_refused(
         bench(*words)
     assert leaving.value.code == 2
     said = capsys.readouterr().err
-    assert {"plates": "--plates", "foreground": "is missing"}.get(lacking, "does not fit") in said
+    words_said = {"plates": "--plates", "table": "no such table", "foreground": "is missing"}
+    assert words_said.get(lacking, "does not fit") in said
