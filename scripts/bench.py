@@ -121,7 +121,7 @@ def on_one_thread(
             mattes = matte(watch.around("upload", upload(decoded, clip.delivery, model.device)), model, 1, watch)
             if not isinstance(smoothing, NoSmoothing):
                 mattes = watch.around("smooth", smooth(mattes, smoothing))
-            return watch.around("foreground", foreground(watch.around("settle", settle(mattes))))
+            return watch.around("foreground", foreground(watch.around("settle", settle(mattes)), job.foreground))
 
         if isinstance(job.background, NoPlate):
             yield cut_out(matted(subject.played_back(), range(subject.frames), stopwatch), job.row.alpha_bits)

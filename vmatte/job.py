@@ -18,6 +18,7 @@ from vmatte.options import (
     BlurPlate,
     ColorMatch,
     ColorPlate,
+    Colors,
     ContactShadow,
     Edges,
     FileMask,
@@ -81,7 +82,7 @@ class RenderJob(Record):
     subject: Subject = Subject()
     screen: Screen | None = None
     """Beside a network's matte, the edge is keyed. None: no screen; `chroma-key` looks for one all the same."""
-    foreground: Literal["estimate", "source"] = "estimate"
+    foreground: Colors = "estimate"
     """The subject's colour where the matte is soft: estimated, or the clip's, with the old background in it."""
     size: Literal["clip", "plate"] | Size = "clip"
     """Of the output, (width, height)."""

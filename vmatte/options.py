@@ -216,6 +216,7 @@ class Screen(Record):
 
 
 # How the subject belongs to its plate
+Colors = Literal["estimate", "source"]
 Blend = Literal["linear", "display"]
 
 

@@ -108,7 +108,7 @@ def layers(
     with ExitStack() as stack:
         masks = stack.enter_context(open_masks(job, clip, device))
         shaped = stopwatch.around("shape", shape(matted, job.edges, masks))
-        subjects = stopwatch.around("foreground", foreground(shaped))
+        subjects = stopwatch.around("foreground", foreground(shaped, job.foreground))
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)
         else:
