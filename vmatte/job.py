@@ -55,6 +55,7 @@ LicenceGuard = Literal["commercial", "permissive"]
 
 SIDES = range(16, 16385)
 """Widths and heights that an output can be asked to have."""
+RATE = r"^\d+(\.\d+|/[1-9]\d*)?$"
 FASTEST = 1000
 """Frames a second."""
 _Side = Annotated[int, Field(ge=SIDES.start, lt=SIDES.stop)]
@@ -67,7 +68,7 @@ def _possible(rate: str) -> str:
     return rate
 
 
-Rate = Annotated[str, Field(pattern=r"^\d+(\.\d+|/[1-9]\d*)?$"), AfterValidator(_possible)]
+Rate = Annotated[str, Field(pattern=RATE), AfterValidator(_possible)]
 
 
 class RenderJob(Record):
@@ -341,7 +342,7 @@ def make_job(clip: str | Path, **words: Unpack[JobWords]) -> RenderJob:
         "subject": _subject(words),
         "screen": _screen(words),
         "size": _size(words.get("size")),
-        "rate": None if (rate := words.get("rate")) is None else str(rate),
+        "rate": _rate(words.get("rate")),
         "light_wrap": _strong(LightWrap, "light wrap", words.get("light_wrap")),
         "color_match": _strong(ColorMatch, "color match", words.get("color_match")),
         "shadow": _strong(ContactShadow, "shadow", words.get("shadow")),
@@ -420,7 +421,19 @@ def _size(text: str | None) -> str | tuple[int, int] | None:
         return text
     if found is None:
         raise JobError(f"size cannot be {text!r}; give clip, plate, or WIDTHxHEIGHT such as 1080x1920")
-    return int(found[1]), int(found[2])
+    width, height = int(found[1]), int(found[2])
+    if width not in SIDES or height not in SIDES:
+        raise JobError(f"size cannot be {text!r}; a side has {SIDES.start} to {SIDES.stop - 1} pixels")
+    return width, height
+
+
+def _rate(rate: str | float | None) -> str | None:
+    if rate is None or rate in ("clip", "plate"):
+        return rate
+    text = str(rate)
+    if re.fullmatch(RATE, text) is None or not 0 < Fraction(text) <= FASTEST:
+        raise JobError(f"rate cannot be {text!r}; give clip, plate, or up to {FASTEST} frames a second: 25, 30000/1001")
+    return text
 
 
 def _strong(record: type[R], name: str, choice: float | R | None) -> R | None:
