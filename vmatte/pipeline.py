@@ -119,7 +119,7 @@ def layers(
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)
         else:
-            made = compose(subjects, stack.enter_context(open_plate(job.background, canvas.output, device)))
+            made = compose(subjects, stack.enter_context(open_plate(job.background, canvas, device)))
         layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)
