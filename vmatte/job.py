@@ -18,6 +18,9 @@ Rgb8 = tuple[
 
 
 DEFAULT_MODEL = "auto"
+Upsampling = Literal["guided", "bilinear"]
+"""How a network's matte gets the frame's size: its edges where those of the picture are, or merely enlarged."""
+DEFAULT_UPSAMPLING: Upsampling = "guided"
 
 Precision = Literal["auto", "fp32", "fp16"]
 """No bf16: on BiRefNet it moves alpha by more than 2/255 on one pixel in 200, and fp16, no slower, on none."""
@@ -127,6 +130,7 @@ class RenderJob(_Record):
     """The network's weights, a file or a folder that holds it; None for those of the catalogue."""
     smoothing: Smoothing | None = None
     """Over time. None: `motion` for a network, `off` for a key, which has no moods."""
+    upsample: Upsampling = DEFAULT_UPSAMPLING
     segment_frames: Annotated[int, Field(ge=1)] = 240
     """Frames in a segment: so many are lost at most when a render is cut off. Video begins each with a key frame."""
 
@@ -246,6 +250,7 @@ def make_job(
     weights: str | Path | None = None,
     smooth: str | None = None,
     strength: str | None = None,
+    upsample: str | None = None,
     segment_frames: int | None = None,
 ) -> RenderJob:
     """A job from the words that the command line and `vmatte.run` take; fills in what follows from the rest.
@@ -267,6 +272,7 @@ def make_job(
     fields = {"clip": clip, "output": output, "encoding": row.name, "background": background, "model": model}
     fields["weights"] = None if weights is None else at_home(weights)
     fields["smoothing"] = parse_smoothing(smooth, strength)
+    fields["upsample"] = None if upsample is None else parse_upsampling(upsample)
     if segment_frames is not None and segment_frames < 1:
         raise JobError(f"a segment needs at least one frame, not {segment_frames}")
     fields["segment_frames"] = segment_frames
@@ -289,6 +295,14 @@ def parse_smoothing(
     if method not in choices:
         raise JobError(f"no smoothing is called {method!r}; there are: motion, gaussian, off")
     return choices[method]
+
+
+def parse_upsampling(word: str) -> Upsampling:
+    """The word, where it is one of them; else JobError."""
+    for known in get_args(Upsampling):
+        if word == known:
+            return known  # type: ignore[no-any-return]
+    raise JobError(f"no upsampling is called {word!r}; there are: {', '.join(get_args(Upsampling))}")
 
 
 def choose_encoding(output: Path | None, name: str | None, *, cutout: bool) -> Encoding:

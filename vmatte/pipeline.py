@@ -9,7 +9,15 @@ import torch
 
 from vmatte.clip import ClipInfo
 from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch
-from vmatte.job import GaussianSmoothing, MotionSmoothing, NoPlate, NoSmoothing, RenderJob
+from vmatte.job import (
+    DEFAULT_UPSAMPLING,
+    GaussianSmoothing,
+    MotionSmoothing,
+    NoPlate,
+    NoSmoothing,
+    RenderJob,
+    Upsampling,
+)
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
@@ -44,6 +52,7 @@ def mattes(
     smoothing: Smoothing,
     batch: int,
     stopwatch: Stopwatch,
+    upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Generator[MatteBatch, None, None]:
     """Decode, upload, matte and smooth the frames of segments that follow each other; decoding runs on its own thread.
 
@@ -51,7 +60,7 @@ def mattes(
     """
     read = range(segments[0].read.start, segments[-1].read.stop)
     with _uploaded(clip, read, model.device, batch, stopwatch) as uploaded:
-        matted = matte(uploaded, model, batch, stopwatch)
+        matted = matte(uploaded, model, batch, stopwatch, upsampling)
         if not isinstance(smoothing, NoSmoothing):
             matted = stopwatch.around("smooth", smooth(matted, smoothing))
         yield from trim(matted, segments)
@@ -64,9 +73,10 @@ def settled_mattes(
     smoothing: Smoothing,
     batch: int,
     stopwatch: Stopwatch,
+    upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Generator[MatteBatch, None, None]:
     """The same, rounded to what can be kept of them; those of a key, which nobody keeps, as they are."""
-    made = mattes(clip, segments, model, smoothing, batch, stopwatch)
+    made = mattes(clip, segments, model, smoothing, batch, stopwatch, upsampling)
     with closing(made):
         yield from made if model.spec.is_key else stopwatch.around("settle", settle(made))
 

@@ -185,6 +185,7 @@ MODELS: dict[str, ModelSpec] = {
                 ),
             ),
         ),
+        edge_reach=6,
     ),
     "u2netp": ModelSpec(
         name="u2netp",
