@@ -26,13 +26,17 @@ _MISFIT = 1e-5
 _SHARPENING = 0.6
 """How much of what a 3 × 3 mean takes away is put back before a plane is enlarged: so much the mean of a bilinear ramp
 over a pixel of the small size is flatter than the pixels were."""
-_SOLID = 1e-3
+_SHARPENING_GATHERED = 0.375
+"""The same of alpha that was gathered to edges, and is no mean over pixels any more."""
+_SOLID = 1 / 510
 """What is no farther from 0 or 1, with all its neighbours, is no edge."""
-_ROWS_PER_STRIP = 32
+_ROWS_PER_STRIP = 96
 _GREY = 128.0
 
 Part = tuple[slice, slice]
 """Rows and columns."""
+Planes = Sequence[Tensor]
+"""(1, 1, h, w) each."""
 
 
 def upsample(alpha: Tensor, luma: Tensor, chroma: Tensor, bits: int, reach: int) -> Tensor:
@@ -49,11 +53,13 @@ def upsample(alpha: Tensor, luma: Tensor, chroma: Tensor, bits: int, reach: int)
         return enlarged
     sizes = [_size(planes) for planes in (alpha, luma, chroma)]
     for t in range(len(alpha)):
-        parts = _around_edges(alpha[t, 0], 2 * max(1, reach) + 2, sizes)
-        if parts is not None:
-            small, fine, coarse = ((slice(t, t + 1), slice(None), *part) for part in parts)
+        frame = slice(t, t + 1)
+        edges = _edges(alpha[frame])
+        parts = _around(edges, 2 * max(1, reach) + 1, sizes)
+        if parts:
+            small, fine, coarse = ((frame, slice(None), *part) for part in parts)
             guide = _levels(luma[fine], chroma[coarse], bits)
-            enlarged[fine] = _guided(alpha[small], guide, reach)
+            enlarged[fine] = _guided(alpha[small], edges[parts[0]], guide, reach)
     return enlarged
 
 
@@ -61,28 +67,38 @@ def _size(planes: Tensor) -> tuple[int, int]:
     return int(planes.shape[-2]), int(planes.shape[-1])
 
 
-def _around_edges(alpha: Tensor, margin: int, sizes: Sequence[tuple[int, int]]) -> list[Part] | None:
-    """The part of planes of these sizes, the first that of alpha (h, w), outside which there is no edge within
-    `margin` pixels; it begins and ends between pixels in all of them. None where there is no edge at all.
+def _edges(alpha: Tensor) -> Tensor:
+    """Where (h, w) alpha (1, 1, h, w) has an edge: bools of the host.
 
-    On a device it is all there is: to know where alpha is soft would make the host wait.
+    On a device that is everywhere: to know where there is one would make the host wait.
     """
     if alpha.device.type != "cpu":
-        return [(slice(0, height), slice(0, width)) for height, width in sizes]
-    square = np.ones((3, 3), np.uint8)
-    around = cv2.dilate(alpha.numpy(), square), cv2.erode(alpha.numpy(), square)
-    edge = (around[0] > _SOLID) & (around[1] < 1 - _SOLID)
-    if not edge.any():
-        return None
+        return torch.ones(_size(alpha), dtype=torch.bool)
+    plane, square = alpha[0, 0].numpy(), np.ones((3, 3), np.uint8)
+    return torch.from_numpy((cv2.dilate(plane, square) > _SOLID) & (cv2.erode(plane, square) < 1 - _SOLID))
+
+
+def _around(edges: Tensor, margin: int, sizes: Sequence[tuple[int, int]]) -> list[Part]:
+    """The part of planes of these sizes, the first that of `edges`, outside which there is no edge within `margin`
+    pixels; it begins and ends between pixels in all of them. Empty where there is no edge at all."""
     spans = []
     for axis, sides in enumerate(zip(*sizes, strict=True)):
-        places = np.flatnonzero(edge.any(axis=1 - axis))
+        span = _span(edges.any(dim=1 - axis), margin)
+        if span is None:
+            return []
         cells = math.gcd(*sides)
         step = sides[0] // cells
-        first = max(0, int(places[0]) - margin) // step
-        last = min(cells, -(-(int(places[-1]) + 1 + margin) // step))
+        first, last = span.start // step, -(-span.stop // step)
         spans.append([slice(first * side // cells, last * side // cells) for side in sides])
     return list(zip(*spans, strict=True))
+
+
+def _span(there: Tensor, margin: int) -> slice | None:
+    """From the first True of a row to the last, and `margin` more on both sides where it goes so far."""
+    places = np.flatnonzero(there.numpy())
+    if not len(places):
+        return None
+    return slice(max(0, int(places[0]) - margin), min(len(there), int(places[-1]) + 1 + margin))
 
 
 def _levels(luma: Tensor, chroma: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -94,77 +110,97 @@ def _levels(luma: Tensor, chroma: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return fine, coarse
 
 
-def _guided(alpha: Tensor, guide: tuple[Tensor, Tensor], reach: int) -> Tensor:
-    """Alpha (1, 1, h, w) at the size of the guide's luma (1, 1, H, W); its chroma (1, 2, h', w') may be smaller."""
-    small, size = _size(alpha), _size(guide[0])
-    colour = torch.cat([resize(planes, small) for planes in guide], dim=1)
-    gain, offset = _colour_model(alpha, colour, max(1, reach))
-    if reach:
-        alpha = _explained(gain, colour).add_(offset).clamp_(0, 1)
-    enlarged, gain, coarse = resize(_sharpened(alpha), size), resize(gain, size), _sharpened(colour)
-    channel = 0
-    for planes in guide:
-        low = resize(coarse[:, channel : channel + planes.shape[1]], _size(planes))
-        detail = resize(planes - low, size)
-        for c in range(planes.shape[1]):
-            enlarged.addcmul_(gain[:, channel : channel + 1], detail[:, c : c + 1])
-            channel += 1
-    return enlarged.clamp_(0, 1)
+def _guided(alpha: Tensor, edges: Tensor, guide: tuple[Tensor, Tensor], reach: int) -> Tensor:
+    """Alpha (1, 1, h, w) at the size of the guide's luma (1, 1, H, W), whose chroma (1, 2, h', w') may be smaller. What
+    is in the guide is written over."""
+    luma, chroma = guide
+    colour = torch.cat([resize(planes, _size(alpha)) for planes in guide], dim=1)
+    worth, fitted = _colour_model(alpha, colour, edges, max(1, reach))
+    base = _sharpened(fitted, _SHARPENING_GATHERED) if reach else _sharpened(alpha, _SHARPENING)
+    enlarged, colour = resize(base, _size(luma)), _sharpened(colour, _SHARPENING)
+    detail = chroma.sub_(resize(colour[:, 1:], _size(chroma))).mul_(resize(worth[:, 1:], _size(chroma)))
+    enlarged.add_(resize(detail.sum(dim=1, keepdim=True), _size(luma)))
+    detail = luma.sub_(resize(colour[:, :1], _size(luma)))
+    return enlarged.addcmul_(detail, resize(worth[:, :1], _size(luma))).clamp_(0, 1)
 
 
-def _sharpened(planes: Tensor) -> Tensor:
-    return torch.lerp(box_mean(planes, 3), planes, 1 + _SHARPENING)
+def _sharpened(planes: Tensor, put_back: float) -> Tensor:
+    return torch.lerp(box_mean(planes, 3), planes, 1 + put_back)
 
 
-def _explained(gain: Tensor, colour: Tensor) -> Tensor:
-    return (gain * colour).sum(dim=1, keepdim=True)
+def _colour_model(alpha: Tensor, colour: Tensor, edges: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """What a level of each colour (1, 3, h, w) is worth of alpha (1, 1, h, w), and alpha as the three explain it.
 
-
-def _colour_model(alpha: Tensor, colour: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """`gain` (1, 3, h, w) and `offset` (1, 1, h, w) with which alpha (1, 1, h, w) is gain · colour + offset round each
-    pixel, in windows of 2 `radius` + 1 pixels: the mean of those it lies in, weighted by how well they fit.
-
-    On a processor by strips of rows: what lies between two steps then stays in its cache.
+    Both are means over the windows, 2 `radius` + 1 pixels wide, that a pixel lies in, weighted by how well they fit;
+    as much of alpha stays as colour cannot explain.
+    Where there is no edge within 2 `radius` pixels colour is worth nothing, and alpha stays.
     """
-    height = alpha.shape[-2]
+    worth, fitted = torch.zeros_like(colour), alpha.clone()
+    height, reach = alpha.shape[-2], 2 * radius
+    # On a processor strip by strip: what lies between two steps then stays in its cache.
     rows = _ROWS_PER_STRIP if alpha.device.type == "cpu" else height
-    gains, offsets = torch.empty_like(colour), torch.empty_like(alpha)
     for top in range(0, height, rows):
-        first = max(0, top - 2 * radius)
-        seen = slice(first, min(height, top + rows + 2 * radius))
-        gain, offset = _strip_model(alpha[..., seen, :], colour[..., seen, :], 2 * radius + 1)
-        kept = slice(top - first, min(height, top + rows) - first)
-        gains[..., top : top + rows, :] = gain[..., kept, :]
-        offsets[..., top : top + rows, :] = offset[..., kept, :]
-    return gains, offsets
+        first, last = max(0, top - reach), min(height, top + rows + reach)
+        span = _span(edges[first:last].any(dim=0), reach)
+        if span is None:
+            continue
+        left = max(0, span.start - reach)
+        seen = (..., slice(first, last), slice(left, span.stop + reach))
+        written = (..., slice(top, top + rows), span)
+        kept = (..., slice(top - first, top - first + rows), slice(span.start - left, span.stop - left))
+        values = _window_model(alpha[seen], colour[seen], 2 * radius + 1)
+        worth[written], fitted[written] = (planes[kept] for planes in values)
+    return worth, fitted
 
 
-def _strip_model(alpha: Tensor, colour: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    mean, mean_alpha = box_mean(colour, side), box_mean(alpha, side)
-    covariance = box_mean(colour * alpha, side) - mean * mean_alpha
-    gain = _solved(_spread(colour, mean, side), covariance)
-    offset = mean_alpha - _explained(gain, mean)
-    misfit = box_mean(alpha * alpha, side).sub_(mean_alpha * mean_alpha).sub_(_explained(gain, covariance))
-    weight = 1 / misfit.clamp_(min=0).add_(_MISFIT)
-    total = box_mean(weight, side)
-    return box_mean(gain.mul_(weight), side).div_(total), box_mean(offset.mul_(weight), side).div_(total)
+def _window_model(alpha: Tensor, colour: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    def mean(planes: Tensor) -> Tensor:
+        return box_mean(planes, side)
+
+    mean_colour, mean_alpha = mean(colour), mean(alpha)
+    covariance = _planes(mean(colour * alpha).sub_(mean_colour * mean_alpha))
+    gain = _solved(_spread(colour, mean_colour, side), covariance)
+    variance, explained = mean(alpha * alpha).sub_(mean_alpha * mean_alpha), _dot(gain, covariance)
+    weight = (variance - explained).clamp_(min=0).add_(_MISFIT).reciprocal_()
+    # Where colour tells nothing a mean of well-fitting windows would still harden a soft edge.
+    trust = mean(explained).div_(mean(variance).add_(_MISFIT)).clamp_(0, 1).sqrt_()
+    offset = mean_alpha.sub_(_dot(gain, _planes(mean_colour)))
+    model = mean(torch.cat([*gain, offset], dim=1).mul_(weight)).div_(mean(weight))
+    worth = model[:, :3]
+    fitted = _dot(_planes(worth), _planes(colour)).add_(model[:, 3:]).clamp_(0, 1)
+    return worth, torch.lerp(alpha, fitted, trust)
 
 
-def _spread(colour: Tensor, mean: Tensor, side: int) -> list[Tensor]:
+def _spread(colour: Tensor, mean: Tensor, side: int) -> Planes:
     """The upper triangle, row by row, of the covariance matrix of colour in each window, with the noise's added."""
-    spread = []
+    spread: list[Tensor] = []
     for i, noise in enumerate(_NOISE):
         row = box_mean(colour[:, i : i + 1] * colour[:, i:], side).sub_(mean[:, i : i + 1] * mean[:, i:])
         row[:, 0] += noise
-        spread += [row[:, j : j + 1] for j in range(3 - i)]
+        spread += _planes(row)
     return spread
 
 
-def _solved(matrix: list[Tensor], right: Tensor) -> Tensor:
-    """x (1, 3, h, w) with matrix x = right, by Cramer's rule; the matrix is symmetric, six planes (1, 1, h, w)."""
+def _solved(matrix: Planes, right: Planes) -> Planes:
+    """The three x with matrix x = right, by Cramer's rule; the matrix is symmetric, and its upper triangle is given."""
     a, b, c, d, e, f = matrix
-    first = torch.cat([d * f - e * e, c * e - b * f, b * e - c * d], dim=1)
-    second = torch.cat([first[:, 1:2], a * f - c * c, b * c - a * e], dim=1)
-    third = torch.cat([first[:, 2:], second[:, 2:], a * d - b * b], dim=1)
-    determinant = _explained(first, torch.cat([a, b, c], dim=1))
-    return torch.cat([_explained(row, right) for row in (first, second, third)], dim=1).div_(determinant)
+    row = [_cross(d, f, e, e), _cross(c, e, b, f), _cross(b, e, c, d)]
+    adjugate = [row, [row[1], _cross(a, f, c, c), _cross(b, c, a, e)]]
+    adjugate.append([row[2], adjugate[1][2], _cross(a, d, b, b)])
+    scale = _dot(row, (a, b, c)).reciprocal_()
+    return [_dot(row, right).mul_(scale) for row in adjugate]
+
+
+def _cross(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    return (a * b).addcmul_(c, d, value=-1)
+
+
+def _planes(colour: Tensor) -> Planes:
+    return [colour[:, c : c + 1] for c in range(colour.shape[1])]
+
+
+def _dot(left: Planes, right: Planes) -> Tensor:
+    total = left[0] * right[0]
+    for one, other in zip(left[1:], right[1:], strict=True):
+        total.addcmul_(one, other)
+    return total
