@@ -110,7 +110,7 @@ def test_it_is_the_regression_in_every_window_weighted_by_its_fit(reach: int) ->
         sharper = torch.from_numpy(plane + put_back * (plane - mean))[None, None]
         return F.interpolate(sharper, scale_factor=step, mode="bilinear")[0, 0].numpy()
 
-    expected = enlarged(explained, 0.375) if reach else enlarged(alpha, 0.6)
+    expected = enlarged(explained, 0.5) if reach else enlarged(alpha, 0.6)
     for c in range(3):
         detail = guide[0, c].numpy() - enlarged(colour[..., c].copy(), 0.6)
         expected += enlarged(worth[..., c].copy()) * detail

@@ -26,7 +26,7 @@ _MISFIT = 1e-5
 _SHARPENING = 0.6
 """How much of what a 3 × 3 mean takes away is put back before a plane is enlarged: so much the mean of a bilinear ramp
 over a pixel of the small size is flatter than the pixels were."""
-_SHARPENING_GATHERED = 0.375
+_SHARPENING_GATHERED = 0.5
 """The same of alpha that was gathered to edges, and is no mean over pixels any more."""
 _SOLID = 1 / 510
 """What is no farther from 0 or 1, with all its neighbours, is no edge."""
