@@ -28,9 +28,11 @@ QUADRANTS = ((200, 40, 40), (40, 180, 60), (50, 60, 210), (190, 190, 50))
 def shown(
     plate: Path | str, folder: Path, clip: Path | None = None, *, size: tuple[int, int] = (64, 48)
 ) -> list[Picture]:
-    """The frames (H, W, 3) of a black clip over the plate."""
+    """The frames (H, W, 3) of a black clip over the plate; of one that is not black, in its own colours."""
     clip = clip or clips.black_clip(folder / "black.mp4", width=size[0], height=size[1])
-    report = vmatte.run(clip, background=plate, output=folder / "shown", encoding="png", model="luma-key")
+    report = vmatte.run(
+        clip, background=plate, output=folder / "shown", encoding="png", model="luma-key", foreground="source"
+    )
     return [np.asarray(Image.open(path)) for path in sorted(report.output.iterdir())]
 
 
@@ -428,7 +430,9 @@ def test_a_background_without_a_subject_is_blurred_by_a_gaussian(tmp_path: Path)
     luma = np.full((200, 320), 16)
     luma[:, 160:] = 26
     clip = clips.write_clip(tmp_path / "clip.mkv", [clips.gray(luma)], codec="ffv1")
-    report = vmatte.run(clip, background="blur", output=tmp_path / "out", encoding="png", model="luma-key")
+    report = vmatte.run(
+        clip, background="blur", output=tmp_path / "out", encoding="png", model="luma-key", foreground="source"
+    )
     (picture,) = report.output.iterdir()
     row = np.asarray(Image.open(picture))[100, :, 0].astype(float)
     high = row[-1]
