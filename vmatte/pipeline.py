@@ -7,8 +7,9 @@ from contextlib import ExitStack, closing, contextmanager
 
 import torch
 
+from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo
-from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch
+from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch, SubjectBatch
 from vmatte.job import RenderJob
 from vmatte.masks import open_masks
 from vmatte.models.contract import MattingModel, ModelSpec
@@ -20,7 +21,9 @@ from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
+from vmatte.stages.place import place
 from vmatte.stages.recall import recall
+from vmatte.stages.retime import retime
 from vmatte.stages.settle import settle
 from vmatte.stages.shape import shape
 from vmatte.stages.smooth import smooth
@@ -99,20 +102,24 @@ def _uploaded(
 @contextmanager
 def layers(
     job: RenderJob,
-    clip: ClipInfo,
+    canvas: Canvas,
     matted: Generator[MatteBatch, None, None],
     device: torch.device,
     stopwatch: Stopwatch,
 ) -> Iterator[Iterator[LayerBatch]]:
     """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends."""
     with ExitStack() as stack:
-        masks = stack.enter_context(open_masks(job, clip, device))
+        masks = stack.enter_context(open_masks(job, canvas.clip, device))
         shaped = stopwatch.around("shape", shape(matted, job.edges, masks))
-        subjects = stopwatch.around("foreground", foreground(shaped, job.foreground))
+        subjects: Iterator[SubjectBatch] = stopwatch.around("foreground", foreground(shaped, job.foreground))
+        if canvas.placement is not None:
+            subjects = stopwatch.around("place", place(subjects, canvas.placement))
+        if canvas.retimed:
+            subjects = retime(subjects, canvas.shows)
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)
         else:
-            made = compose(subjects, stack.enter_context(open_plate(job.background, clip, device)))
+            made = compose(subjects, stack.enter_context(open_plate(job.background, canvas, device)))
         layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)

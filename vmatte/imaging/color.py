@@ -7,6 +7,7 @@ between two rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from types import EllipsisType
 
@@ -141,6 +142,24 @@ def rounded(values: Tensor, bits: int) -> Tensor:
     """Values in code units, rounded in place, as integer codes: uint8, or uint16 above 8 bits."""
     # By way of int16: torch has no fast conversion from float32 to uint8, and it costs as much as a whole composite.
     return values.round_().to(torch.int16).to(torch.uint8) if bits == 8 else values.round_().to(torch.uint16)
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """Where the samples of a plane lie along rows or columns: sample i at pixel `first + i * step` of luma."""
+
+    step: int
+    first: float
+
+
+LUMA_SITES = Sites(1, 0.0)
+
+
+def chroma_sites(size: tuple[int, int], chroma_size: tuple[int, int]) -> tuple[Sites, Sites]:
+    """Where chroma lies in pictures of (height, width) `size`: its rows, its columns."""
+    rows = LUMA_SITES if chroma_size[0] == size[0] else Sites(2, 0.5)
+    columns = LUMA_SITES if chroma_size[1] == size[1] else Sites(2, 0.0)
+    return rows, columns
 
 
 def upsample_chroma(chroma: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
