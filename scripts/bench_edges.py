@@ -42,6 +42,7 @@ from PIL import Image
 from rich.console import Console
 from truth_folder import CPU, Plane, TruthFolder, network_answers, read_foregrounds, read_truth_folder
 
+from vmatte.canvas import Canvas
 from vmatte.clip import BT709, Coding
 from vmatte.errors import JobError, SourceError
 from vmatte.frames import FrameBatch, MatteBatch, SubjectBatch
@@ -312,11 +313,12 @@ def measure_composite(
     }
     tally = Tally([*chains, "truth"], ("true matte", "network"))
     height, width = answers.shape[-2:]
+    canvas = Canvas(truth.clip, truth.clip, np.arange(truth.clip.frames), None)
     with ExitStack() as opened:
         behind = [
             (
                 read_plate(path, truth.frames[0].size),
-                opened.enter_context(open_plate(FilePlate(path=path), truth.clip, CPU)),
+                opened.enter_context(open_plate(FilePlate(path=path), canvas, CPU)),
             )
             for path in plates
         ]
