@@ -36,6 +36,15 @@ def blur_around(planes: Tensor, alpha: Tensor, sigma: float) -> Tensor:
     return resize(blurred, plane_size)
 
 
+def blur(planes: Tensor, sigma: float) -> Tensor:
+    """Planes (T, C, H, W) float32, blurred over no more than about three times `sigma` pixels to each side; the border
+    goes on. Computed at the size at which the blur is about three pixels wide."""
+    height, width = planes.shape[-2:]
+    shrink = max(1.0, sigma / _LARGEST_SMALL_SIGMA)
+    size = (max(1, round(height / shrink)), max(1, round(width / shrink)))
+    return resize(_convolve(resize(planes, size), _gaussian(sigma / shrink, planes.device)), (int(height), int(width)))
+
+
 @lru_cache  # a copy to a GPU waits until it is idle
 def _gaussian(sigma: float, device: torch.device) -> Tensor:
     reach = math.ceil(3 * sigma)
@@ -44,13 +53,19 @@ def _gaussian(sigma: float, device: torch.device) -> Tensor:
     return (kernel / kernel.sum()).to(device)
 
 
-def _convolve(planes: Tensor, kernel: Tensor) -> Tensor:
-    channels, reach = planes.shape[1], len(kernel) // 2
-    kernel = kernel.expand(channels, 1, -1)
+def blur_unevenly(planes: Tensor, across: float, down: float) -> Tensor:
+    """Planes (T, C, H, W) float32, blurred with two standard deviations in pixels; the border goes on."""
+    return _convolve(planes, _gaussian(across, planes.device), _gaussian(down, planes.device))
+
+
+def _convolve(planes: Tensor, across: Tensor, down: Tensor | None = None) -> Tensor:
+    channels, down = planes.shape[1], across if down is None else down
+    reach = len(across) // 2
     rows = F.pad(planes, (reach, reach, 0, 0), mode="replicate")
-    planes = F.conv2d(rows, kernel[:, :, None, :], groups=channels)
+    planes = F.conv2d(rows, across.expand(channels, 1, -1)[:, :, None, :], groups=channels)
+    reach = len(down) // 2
     columns = F.pad(planes, (0, 0, reach, reach), mode="replicate")
-    return F.conv2d(columns, kernel[:, :, :, None], groups=channels)
+    return F.conv2d(columns, down.expand(channels, 1, -1)[:, :, :, None], groups=channels)
 
 
 def box_mean(planes: Tensor, side: int) -> Tensor:
