@@ -10,6 +10,7 @@ import torch
 from vmatte.clip import ClipInfo
 from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch
 from vmatte.job import RenderJob
+from vmatte.masks import open_masks
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.options import MotionSmoothing, NoPlate, NoSmoothing, SmoothingMethod
 from vmatte.plates import open_plate
@@ -21,6 +22,7 @@ from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
 from vmatte.stages.recall import recall
 from vmatte.stages.settle import settle
+from vmatte.stages.shape import shape
 from vmatte.stages.smooth import smooth
 from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
@@ -103,8 +105,10 @@ def layers(
     stopwatch: Stopwatch,
 ) -> Iterator[Iterator[LayerBatch]]:
     """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends."""
-    subjects = stopwatch.around("foreground", foreground(matted))
     with ExitStack() as stack:
+        masks = stack.enter_context(open_masks(job, clip, device))
+        shaped = stopwatch.around("shape", shape(matted, job.edges, masks))
+        subjects = stopwatch.around("foreground", foreground(shaped))
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)
         else:

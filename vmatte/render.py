@@ -36,6 +36,7 @@ from vmatte.job import (
     runtime_words,
 )
 from vmatte.kept_mattes import KeptMattes, open_kept_mattes
+from vmatte.masks import check_mask
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
@@ -155,6 +156,8 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     clip = probe(job.clip)
     if isinstance(job.background, FilePlate):
         check_plate(job.background.path)
+    check_mask(job.garbage, "garbage matte", clip)
+    check_mask(job.hold_out, "hold-out matte", clip)
     paths = list(job.files.values())
     if not was_published(job.output):
         check_output(job.output, paths, overwrite=runtime.overwrite, folder=job.row.is_sequence)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vmatte.clip import Coding
-from vmatte.imaging.blur import blur
+from vmatte.imaging.blur import gaussian_blur
 from vmatte.imaging.color import chroma_taps, downsample_chroma, rgb_change_to_ycbcr, rounded, taken, ycbcr_to_rgb
 from vmatte.imaging.compositing import over
 from vmatte.imaging.resize import resize
@@ -112,7 +112,7 @@ def wrap_weight(alpha: Tensor, sigma: float, strength: float) -> Tensor:
 
     `strength` at a straight edge, and nothing deeper inside than three times `sigma` (in pixels).
     """
-    return blur(1 - alpha, sigma).mul_(2).clamp_(0, 1).mul_(strength)
+    return gaussian_blur(1 - alpha, sigma).mul_(2).clamp_(0, 1).mul_(strength)
 
 
 def glow_of(plate: Planes, sigma: float, space: Space) -> Tensor:
@@ -124,7 +124,7 @@ def glow_of(plate: Planes, sigma: float, space: Space) -> Tensor:
     luma, chroma = (resize(planes.to(torch.float32), small) for planes in plate)
     rgb = ycbcr_to_rgb(luma, chroma, space.coding)
     light = rgb if space.curve is None else space.curve.light(rgb)
-    return resize(blur(light, _GLOW_SIGMAS * sigma / shrink), size).clamp_(0, 1)
+    return resize(gaussian_blur(light, _GLOW_SIGMAS * sigma / shrink), size).clamp_(0, 1)
 
 
 def over_as_light(
