@@ -10,8 +10,11 @@ from vmatte.clip import Coding, ColorTags
 from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, SubjectBatch
 from vmatte.imaging.blur import blur_around
 from vmatte.imaging.color import ycbcr_to_rgb
+from vmatte.imaging.grade import Grade
+from vmatte.imaging.grain import LEVELS, Grain
 from vmatte.models.catalogue import load_model
-from vmatte.stages.compose import compose, cut_out
+from vmatte.options import ContactShadow, LightWrap
+from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
@@ -20,6 +23,13 @@ from vmatte.stopwatch import Stopwatch
 
 HEIGHT, WIDTH, FRAMES = 90, 161, 6
 BT709 = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)
+LOOK = Look(
+    "linear",
+    LightWrap(strength=0.5),
+    ContactShadow(strength=0.5),
+    grade_of=lambda _: Grade((1.1, 0.9, 0.9), 0.02, (0.01, -0.01)),
+    grain=Grain((0.02,) * LEVELS),
+)
 BT601 = ColorTags(matrix=6, primaries=6, transfer=6, full_range=True)
 
 gpu = pytest.mark.gpu
@@ -45,7 +55,9 @@ def rendered(device: str, chain: str, color: ColorTags) -> list[LayerBatch]:
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
     layers = list(
         download(
-            compose(foreground(mattes), plate) if chain == "compose" else cut_out(foreground(mattes), alpha_bits=10)
+            compose(foreground(mattes), plate, LOOK)
+            if chain == "compose"
+            else cut_out(foreground(mattes), alpha_bits=10)
         )
     )
     for layer in layers:
@@ -85,7 +97,9 @@ def test_after_the_first_batch_nothing_waits_for_the_device(chain: str, color: C
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
     layers = iter(
         download(
-            compose(foreground(mattes), blurred) if chain == "compose" else cut_out(foreground(mattes), alpha_bits=10)
+            compose(foreground(mattes), blurred, LOOK)
+            if chain == "compose"
+            else cut_out(foreground(mattes), alpha_bits=10)
         )
     )
     next(layers)

@@ -14,7 +14,7 @@ from vmatte.imaging.color import rgb_to_ycbcr
 from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import InputSize, ModelSpec, Prediction, State
 from vmatte.segments import Segment, plan_segments
-from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
 from vmatte.stages.trim import trim
@@ -24,6 +24,7 @@ from vmatte.stopwatch import Stopwatch
 CPU = torch.device("cpu")
 HEIGHT, WIDTH, FRAMES = 24, 32, 7
 BT709_8 = Coding(BT709, 8)
+DISPLAY = Look("display")
 
 
 class MeanOfGreen:
@@ -99,7 +100,7 @@ def matted(frames: Iterable[FrameBatch], batch: int) -> Iterator[MatteBatch]:
 
 
 def composited(frames: range, batch: int) -> Iterator[LayerBatch]:
-    return compose(foreground(matted(upload(decoded(frames, batch), BT709_8, CPU), batch)), plate)
+    return compose(foreground(matted(upload(decoded(frames, batch), BT709_8, CPU), batch)), plate, DISPLAY)
 
 
 def cut(frames: range, batch: int) -> Iterator[LayerBatch]:
@@ -177,7 +178,7 @@ def test_leaving_early_closes_the_source(chain: str) -> None:
             closed.append(True)
 
     mattes = trim(matted(upload(source(), BT709_8, CPU), 1), plan_segments(FRAMES, None, 0, 0))
-    layers = compose(foreground(mattes), plate) if chain == "compose" else cut_out(foreground(mattes), 8)
+    layers = compose(foreground(mattes), plate, DISPLAY) if chain == "compose" else cut_out(foreground(mattes), 8)
     next(layers)
     layers.close()  # type: ignore[attr-defined]
     del mattes
@@ -238,7 +239,7 @@ def test_a_known_foreground_colours_soft_edges_alone() -> None:
     alpha = torch.zeros(1, 1, HEIGHT, WIDTH)
     alpha[..., 8:], alpha[..., 4:8] = 1, 0.5
     white = MatteBatch(frames, alpha, foreground=torch.ones(1, 3, HEIGHT, WIDTH))
-    (layer,) = compose(foreground([white]), plate)
+    (layer,) = compose(foreground([white]), plate, DISPLAY)
     assert layer.luma[..., :4].unique().tolist() == [80]
     assert layer.luma[..., 4:8].unique().tolist() == [158]  # half of white's 235 and half of the plate's 80: 157.5
     assert torch.equal(layer.luma[..., 8:], frames.luma[..., 8:])

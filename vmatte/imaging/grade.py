@@ -20,6 +20,8 @@ _MOST_GAIN = 1.15
 """Spread grows and shrinks by no more: a flat plate must not flatten the subject."""
 _MOST_LIGHTNESS = 0.06
 """How far the mean lightness goes: less than half a stop at middle grey."""
+_MOST_BLACK = 0.04
+"""How far black goes: it must not turn to haze, nor shadows to black."""
 _MOST_TINT = 0.025
 """How far the mean colour goes: skin of chroma 0.08 stays skin."""
 _SOLID = 0.5
@@ -99,7 +101,9 @@ def match_of(rgb: Tensor, alpha: Tensor, plate: Tensor, strength: float) -> Grad
     way = target - mean
     lightness = _bounded(way[:1], _MOST_LIGHTNESS) * strength
     color = _bounded(way[1:], _MOST_TINT) * strength
-    lift = mean[0] + lightness[0] - gain[0] * mean[0]
+    bright, reach = mean[0] + lightness[0], _MOST_BLACK * strength
+    gain[0] = gain[0].clamp((bright - reach) / mean[0].clamp(min=_LEAST), (bright + reach) / mean[0].clamp(min=_LEAST))
+    lift = bright - gain[0] * mean[0]
     tint = (mean[1:] + color - gain[1:] * mean[1:]) / mean[0].clamp(min=_LEAST)
     return Grade((float(gain[0]), float(gain[1]), float(gain[2])), float(lift), (float(tint[0]), float(tint[1])))
 
