@@ -7,8 +7,9 @@ from contextlib import ExitStack, closing, contextmanager
 
 import torch
 
+from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo
-from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch
+from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch, SubjectBatch
 from vmatte.job import RenderJob
 from vmatte.masks import open_masks
 from vmatte.models.contract import MattingModel, ModelSpec
@@ -20,7 +21,9 @@ from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
+from vmatte.stages.place import place
 from vmatte.stages.recall import recall
+from vmatte.stages.retime import retime
 from vmatte.stages.settle import settle
 from vmatte.stages.shape import shape
 from vmatte.stages.smooth import smooth
@@ -99,21 +102,26 @@ def _uploaded(
 @contextmanager
 def layers(
     job: RenderJob,
-    clip: ClipInfo,
+    canvas: Canvas,
     matted: Generator[MatteBatch, None, None],
     device: torch.device,
     stopwatch: Stopwatch,
 ) -> Iterator[Iterator[LayerBatch]]:
     """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends."""
     with ExitStack() as stack:
-        masks = stack.enter_context(open_masks(job, clip, device))
+        masks = stack.enter_context(open_masks(job, canvas.clip, device))
         shaped = stopwatch.around("shape", shape(matted, job.edges, masks))
-        subjects = stopwatch.around("foreground", foreground(shaped))
+        subjects: Iterator[SubjectBatch] = stopwatch.around("foreground", foreground(shaped, job.foreground))
+        if canvas.placement is not None:
+            subjects = stopwatch.around("place", place(subjects, canvas.placement))
+        if canvas.retimed:
+            subjects = retime(subjects, canvas.shows)
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)
         else:
             look = Look(job.blend, job.light_wrap, job.shadow)
-            made = compose(subjects, stack.enter_context(open_plate(job.background, clip, device)), look)
+            plate = stack.enter_context(open_plate(job.background, canvas.output, device))
+            made = compose(subjects, plate, look)
         layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)

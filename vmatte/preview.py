@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo, Coding
 from vmatte.errors import JobError, SourceError
 from vmatte.frames import LayerBatch, MatteBatch
@@ -54,17 +55,19 @@ def preview(job: RenderJob, runtime: Runtime, frames: int, on_weights: Progress 
     clip, network = plan.clip, Network(plan, on_weights)
     if clip.frames == 0:
         raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
-    numbers = [clip.frames * (2 * place + 1) // (2 * frames) for place in range(frames)]
+    shows = plan.canvas.shows
+    numbers = [int(shows[len(shows) * (2 * place + 1) // (2 * frames)]) for place in range(frames)]
     rows = []
     for number in dict.fromkeys(numbers):
         for matte in _matte(clip, number, network.model()):
-            rows.append((_title(clip, number), _tiles(job, clip, matte, network.device)))
+            rows.append((_title(clip, number), _tiles(job, plan.canvas, matte, network.device)))
     if not rows:
         raise SourceError(f"{job.clip}: none of the frames {numbers} can be decoded")
     path = job.output.with_name(f"{job.output.stem}_preview.png")
+    unfinished = path.with_name(f".{path.name}.part")
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sheet(rows).save(path)
+        _sheet(rows).save(unfinished, "PNG")
+        unfinished.replace(path)
     return path
 
 
@@ -76,24 +79,25 @@ def _matte(clip: ClipInfo, number: int, model: MattingModel) -> Iterator[MatteBa
         yield from mattes
 
 
-def _tiles(job: RenderJob, clip: ClipInfo, matte: MatteBatch, device: torch.device) -> list[Pixels]:
+def _tiles(job: RenderJob, canvas: Canvas, matte: MatteBatch, device: torch.device) -> list[Pixels]:
     """Source, matte and result of one frame."""
-    source = _rgb(matte.frames.luma, matte.frames.chroma, clip.delivery)
-    cutout = _layer(job.model_copy(update={"background": NoPlate(), "encoding": "png"}), clip, matte, device)
+    coding = matte.frames.coding
+    source = _rgb(matte.frames.luma, matte.frames.chroma, coding)
+    cutout = _layer(job.model_copy(update={"background": NoPlate(), "encoding": "png"}), canvas, matte, device)
     assert cutout.alpha is not None
     alpha = _small(cutout.alpha[0].permute(1, 2, 0).expand(-1, -1, 3).numpy())
     if isinstance(job.background, NoPlate):
-        colours = _rgb(cutout.luma, cutout.chroma, clip.delivery).astype(np.float32)
+        colours = _rgb(cutout.luma, cutout.chroma, coding).astype(np.float32)
         share = alpha.astype(np.float32) / 255
         result = np.rint(colours * share + _board(alpha.shape[:2]) * (1 - share)).astype(np.uint8)
     else:
-        composite = _layer(job, clip, matte, device)
-        result = _rgb(composite.luma, composite.chroma, clip.delivery)
+        composite = _layer(job, canvas, matte, device)
+        result = _rgb(composite.luma, composite.chroma, coding)
     return [source, alpha, result]
 
 
-def _layer(job: RenderJob, clip: ClipInfo, matte: MatteBatch, device: torch.device) -> LayerBatch:
-    with layers(job, clip, (each for each in [matte]), device, Stopwatch()) as made:
+def _layer(job: RenderJob, canvas: Canvas, matte: MatteBatch, device: torch.device) -> LayerBatch:
+    with layers(job, canvas, (each for each in [matte]), device, Stopwatch()) as made:
         layer = next(made)
         layer.wait()
         return layer

@@ -50,6 +50,12 @@ def contact_shadow(alpha: Tensor, strength: float) -> Tensor:
     return resize((1 - torch.exp(-_DENSITY * density)) * (_DARKEST * strength), size)
 
 
+def cut_off(alpha: Tensor) -> Tensor:
+    """How much of a figure leaves a picture at its bottom, (T, 1, 1, 1) in [0, 1], of alpha (T, 1, H, W)."""
+    unit = _WIDE * min(alpha.shape[-2:])
+    return (alpha[..., -1:, :].sum(dim=-1, keepdim=True) / max(1.0, unit)).clamp_(max=1)
+
+
 def _undersides(alpha: Tensor, unit: int) -> Tensor:
     """Where the figure ends downwards: alpha a little above less alpha a little below; it goes on below the picture."""
     reach = max(1, round(_EDGE * unit / 2))

@@ -13,7 +13,7 @@ from vmatte.imaging.compositing import alpha_codes, blank_hidden, near_matte, ov
 from vmatte.imaging.grade import Grade, graded
 from vmatte.imaging.grain import Grain, grained
 from vmatte.imaging.light import Space, Wrap, curve_of, glow_of, over_as_light, wrap_weight
-from vmatte.imaging.shadow import contact_shadow, shaded
+from vmatte.imaging.shadow import contact_shadow, cut_off, shaded
 from vmatte.options import Blend, ContactShadow, LightWrap
 
 PlatePlanes = Callable[[SubjectBatch], tuple[Tensor, Tensor]]
@@ -42,7 +42,7 @@ def compose(subjects: Iterable[SubjectBatch], plate: PlatePlanes, look: Look) ->
         space = Space(coding, curve_of(coding.color.transfer) if look.blend == "linear" else None)
         wrap = glow.wrap(subject, behind, space)
         if look.shadow is not None:
-            behind = shaded(*behind, contact_shadow(alpha, look.shadow.strength), coding)
+            behind = shaded(*behind, _shadow(subject, look.shadow.strength), coding)
         if look.grain is not None:
             behind = grained(behind[0], look.grain, subject.index, coding), behind[1]
         if space.curve is None and wrap is None:
@@ -60,6 +60,15 @@ def _graded(subject: SubjectBatch, grade_of: GradeOf | None) -> tuple[Tensor, Te
         return front
     grades = [grade_of(number) for number in subject.index]
     return graded(*front, subject.alpha, grades, subject.coding)
+
+
+def _shadow(subject: SubjectBatch, strength: float) -> Tensor:
+    """The light (T, 1, H, W) that the plate loses under the subject."""
+    shadow = contact_shadow(subject.alpha, strength)
+    if subject.alpha is subject.source.alpha:
+        return shadow
+    # Where it was moved, the end of the clip's picture may look like where it stands.
+    return shadow * (1 - cut_off(subject.source.alpha))
 
 
 class _Glow:
