@@ -21,9 +21,9 @@ _WIDE = 0.03
 """What is this wide is there; a narrower thing is there by so much less."""
 _EDGE = 0.02
 """Over what height the end of a figure throws it."""
-_FLATNESS = 0.25
+_FLATNESS = 0.3
 """Height of a circle on the ground by its width, from a camera at eye level."""
-_CORE, _REST = 0.015, 0.045
+_CORE, _REST = 0.02, 0.05
 """Standard deviations, across, of the dark core under the sole and of the soft rest round it."""
 _DENSITY = 1.6
 _DARKEST = 0.8

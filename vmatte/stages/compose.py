@@ -19,7 +19,7 @@ from vmatte.options import Blend, ContactShadow, LightWrap
 PlatePlanes = Callable[[SubjectBatch], tuple[Tensor, Tensor]]
 """Luma (T or 1, 1, H, W) and chroma (T or 1, 2, h, w) of the plate behind these frames: float32, in their codes."""
 GradeOf = Callable[[int], Grade | None]
-"""How the subject of a frame is graded, by its number: the same for all frames of a shot."""
+"""How the subject of a frame is graded, by its number in the clip: the same for all frames of a shot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _graded(subject: SubjectBatch, grade_of: GradeOf | None) -> tuple[Tensor, Te
     front = subject.luma, subject.chroma
     if grade_of is None:
         return front
-    grades = [grade_of(number) for number in subject.index]
+    grades = [grade_of(number) for number in subject.source.frames.index]
     return graded(*front, subject.alpha, grades, subject.coding)
 
 
