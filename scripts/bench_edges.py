@@ -58,7 +58,7 @@ from vmatte.models.catalogue import load_model
 from vmatte.models.contract import MattingModel
 from vmatte.options import FilePlate
 from vmatte.plates import open_plate
-from vmatte.stages.compose import PlatePlanes, compose
+from vmatte.stages.compose import Look, PlatePlanes, compose
 from vmatte.video.alpha import read_alpha
 from vmatte.video.read import is_still, read_still
 
@@ -348,7 +348,7 @@ def cut_out(frame: FrameBatch, small: Tensor, reach: int, enlarge: Upsampler, es
 
 def composite_error(subject: SubjectBatch, plate: PlatePlanes, true: Tensor, band: Region) -> float:
     """Mean |composite − true| of R'G'B' (1, 3, H, W) in levels over the band."""
-    layer = next(compose([subject], plate))
+    layer = next(compose([subject], plate, Look("display")))
     apart = (ycbcr_to_rgb(layer.luma, layer.chroma, subject.coding) - true).abs_().mean(dim=1)
     return 255 * mean(apart[0].numpy(), band)
 

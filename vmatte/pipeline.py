@@ -24,7 +24,7 @@ from vmatte.options import (
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
-from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
@@ -128,7 +128,9 @@ def layers(
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)
         else:
-            made = compose(subjects, stack.enter_context(open_plate(job.background, canvas, device)))
+            look = Look(job.blend, job.light_wrap, job.shadow)
+            plate = stack.enter_context(open_plate(job.background, canvas, device))
+            made = compose(subjects, plate, look)
         layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)

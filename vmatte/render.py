@@ -198,6 +198,8 @@ def announce(plan: Plan) -> None:
     if plan.clip.delivery.color.transfer in HDR_TRANSFERS:
         clip = plan.job.clip
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", clip)
+        if plan.job.blend == "linear" and plan.job.layer == "composite":
+            logger.info("%s: edges are mixed as codes, for HDR's light is not that of an SDR plate", clip)
 
 
 def _sha256_of_input(path: Path) -> str:
