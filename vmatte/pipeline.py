@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 import torch
 
+from vmatte.analysis import Analysis
 from vmatte.clip import ClipInfo
 from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch
 from vmatte.job import RenderJob
@@ -18,6 +19,7 @@ from vmatte.segments import Segment
 from vmatte.stages.compose import compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
+from vmatte.stages.hold import hold
 from vmatte.stages.matte import matte
 from vmatte.stages.recall import recall
 from vmatte.stages.settle import settle
@@ -28,6 +30,7 @@ from vmatte.stopwatch import Stopwatch
 from vmatte.video.read import decode
 
 DEPTH = 2  # batches that may wait between two threads
+NOTHING_KNOWN = Analysis()
 
 
 def smoothing_for(wanted: SmoothingMethod | None, spec: ModelSpec) -> SmoothingMethod:
@@ -44,6 +47,7 @@ def mattes(
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
 ) -> Generator[MatteBatch, None, None]:
     """Decode, upload, matte and smooth the frames of segments that follow each other; decoding runs on its own thread.
 
@@ -51,7 +55,7 @@ def mattes(
     """
     read = range(segments[0].read.start, segments[-1].read.stop)
     with _uploaded(clip, read, model.device, batch, stopwatch) as uploaded:
-        matted = matte(uploaded, model, batch, stopwatch)
+        matted = matte(uploaded, model, batch, stopwatch, analysis.crop)
         if not isinstance(smoothing, NoSmoothing):
             matted = stopwatch.around("smooth", smooth(matted, smoothing))
         yield from trim(matted, segments)
@@ -64,9 +68,10 @@ def settled_mattes(
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
 ) -> Generator[MatteBatch, None, None]:
     """The same, rounded to what can be kept of them; those of a key, which nobody keeps, as they are."""
-    made = mattes(clip, segments, model, smoothing, batch, stopwatch)
+    made = mattes(clip, segments, model, smoothing, batch, stopwatch, analysis)
     with closing(made):
         yield from made if model.spec.is_key else stopwatch.around("settle", settle(made))
 
@@ -101,8 +106,11 @@ def layers(
     matted: Generator[MatteBatch, None, None],
     device: torch.device,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
 ) -> Iterator[Iterator[LayerBatch]]:
     """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends."""
+    if analysis.subject is not None:
+        matted = stopwatch.around("hold", hold(matted, analysis.subject, analysis.shots))
     subjects = stopwatch.around("foreground", foreground(matted))
     with ExitStack() as stack:
         if isinstance(job.background, NoPlate):

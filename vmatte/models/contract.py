@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -130,6 +131,16 @@ class InputSize:
         if self.long_side:
             scale = min(scale, self.long_side / max(height, width))
         return self._round(height * scale), self._round(width * scale)
+
+    def gain(self, frame: tuple[int, int], part: tuple[int, int]) -> float:
+        """How many times finer, along a line, a network sees a part (height, width) of a frame than in the whole.
+
+        One that takes frames as they are looks at them, inside, at one size of the longer side.
+        """
+        if self.rule == "full":
+            return max(frame) / max(part)
+        scales = [math.prod(self.of(*sides)) / math.prod(sides) for sides in (frame, part)]
+        return math.sqrt(scales[1] / scales[0])
 
     def _round(self, side: float) -> int:
         return max(self.multiple, round(side / self.multiple) * self.multiple)
