@@ -8,7 +8,7 @@ import numpy as np
 
 from vmatte.analysis import Analysis, CropTrack, SubjectTrack
 from vmatte.clip import ClipInfo
-from vmatte.crop import Seen, find_crop
+from vmatte.crop import Seen, can_gain, find_crop, gain_of
 from vmatte.imaging.people import choose_subject, label_people
 from vmatte.job import RenderJob
 from vmatte.models.contract import ModelSpec
@@ -21,9 +21,9 @@ _THERE = 26
 """Of 255: what a network, in small, gives at least where somebody may be."""
 
 
-def crops(job: RenderJob, spec: ModelSpec) -> bool:
-    """Whether the network may get a part of the picture. A key has no use for that: it sees single pixels."""
-    return job.crop == "auto" and not spec.is_key
+def crops(job: RenderJob, clip: ClipInfo, spec: ModelSpec) -> bool:
+    """Whether the network may get a part of the picture, where the subject is in one."""
+    return job.crop == "auto" and can_gain((clip.height, clip.width), spec.input_size)
 
 
 def looks_closely(job: RenderJob) -> bool:
@@ -31,15 +31,15 @@ def looks_closely(job: RenderJob) -> bool:
     return job.subject.keep != "all"
 
 
-def needs_analysis(job: RenderJob, spec: ModelSpec, *, recalled: bool) -> bool:
+def needs_analysis(job: RenderJob, clip: ClipInfo, spec: ModelSpec, *, recalled: bool) -> bool:
     """Whether frames of the job need what only the whole clip tells; those with `recalled` mattes run no network."""
-    return looks_closely(job) or (crops(job, spec) and not recalled)
+    return looks_closely(job) or (crops(job, clip, spec) and not recalled)
 
 
 def analyse(job: RenderJob, clip: ClipInfo, spec: ModelSpec, survey: Survey) -> Analysis:
     """All that the job asks for."""
     subject = _find_subject(survey, job.subject.keep)
-    crop = _find_crop(survey, subject, clip, spec) if crops(job, spec) else None
+    crop = _find_crop(survey, subject, clip, spec) if crops(job, clip, spec) else None
     return Analysis(survey.shots, crop, subject)
 
 
@@ -65,6 +65,6 @@ def _find_crop(survey: Survey, subject: SubjectTrack | None, clip: ClipInfo, spe
             clip.height,
             ", which goes along with the subject" if crop.moves else "",
             spec.name,
-            spec.input_size.gain(frame, (crop.height, crop.width)),
+            gain_of((crop.height, crop.width), frame, spec.input_size),
         )
     return crop

@@ -29,6 +29,11 @@ class Seen:
     shots: tuple[int, ...]
 
 
+def can_gain(frame: tuple[int, int], input_size: InputSize) -> bool:
+    """Whether frames (height, width) have more to show to the network than it sees in the whole."""
+    return input_size.scale(*frame) * LEAST_GAIN <= 1
+
+
 def find_crop(seen: Seen, frame: tuple[int, int], input_size: InputSize, *, may_move: bool) -> CropTrack | None:
     """The crop for a clip of frames (height, width); None where it would not gain enough.
 
@@ -40,16 +45,21 @@ def find_crop(seen: Seen, frame: tuple[int, int], input_size: InputSize, *, may_
         return None
     whole = _union(list(boxes.values()))
     size = _fitting((whole.height, whole.width), frame, input_size)
-    gain = input_size.gain(frame, size)
+    gain = gain_of(size, frame, input_size)
     if may_move:
         windows = _windows(boxes, seen.shots)
         needed = max(box.height for box in windows.values()), max(box.width for box in windows.values())
         smaller = _fitting(needed, frame, input_size)
-        if input_size.gain(frame, smaller) >= LEAST_GAIN * max(gain, 1):
+        if gain_of(smaller, frame, input_size) >= LEAST_GAIN * max(gain, 1):
             return _following(windows, seen.shots, smaller, frame)
     if gain < LEAST_GAIN:
         return None
     return _following({0: whole}, (0,), size, frame)
+
+
+def gain_of(part: tuple[int, int], frame: tuple[int, int], input_size: InputSize) -> float:
+    """How many times finer, along a line, the network sees a part (height, width) of a frame than in the whole."""
+    return input_size.scale(*part) / input_size.scale(*frame)
 
 
 def _padded(mask: NDArray[np.bool_], frame: tuple[int, int]) -> Box:
@@ -90,11 +100,11 @@ def _fitting(needed: tuple[int, int], frame: tuple[int, int], input_size: InputS
     """The smallest (height, width) of a crop that holds what is needed, is no finer for the network than the frame
     itself, and is not more work for it than the frame: no longer in shape."""
     longest = max(frame) / min(frame)
-    height, width = float(needed[0]), float(needed[1])
+    height, width = (side + 2.0 for side in needed)  # for places, which are rounded to even ones
     for _ in range(2):  # the shape of one that grew asks for another size
         height, width = max(height, width / longest), max(width, height / longest)
+        lines, columns = input_size.of(round(height), round(width))
         if input_size.rule != "full":
-            lines, columns = input_size.of(round(height), round(width))
             height, width = max(height, lines), max(width, columns)
     # What is left beside it is even, so that it can begin at even rows and columns and still end with the frame.
     height, width = (

@@ -121,7 +121,7 @@ class Task:
 
     @property
     def needs_analysis(self) -> bool:
-        return needs_analysis(self.plan.job, self.plan.choice.spec, recalled=self.recalled)
+        return needs_analysis(self.plan.job, self.plan.clip, self.plan.choice.spec, recalled=self.recalled)
 
 
 def run(
@@ -183,7 +183,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         weights=choice.weights_sha256,
         precision=str(choice.placement.precision),
         smoothing=smoothing.model_dump(),
-        crop=job.subject.keep if crops(job, spec) else "off",
+        crop=job.subject.keep if crops(job, clip, spec) else "off",
         flow=flow_method(choice.placement.device),
         segment_frames=job.segment_frames,
     )

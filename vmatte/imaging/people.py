@@ -5,6 +5,7 @@ All in small pictures (h, w) of numpy: a label is 0 for nobody, and else the num
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -23,6 +24,8 @@ _OF_ITS_OWN = 0.125
 """A piece is a person of its own, and not a hand or a book, from this part of the largest piece's area on."""
 _LEAST = 0.001
 """The same, as a part of the picture."""
+_STRIDE = 0.25
+"""How far somebody comes at most between two samples, as a part of the picture's longer side."""
 _REMEMBERED = 10
 """Samples for which a place is still somebody's who is not seen there: behind another one, for instance."""
 
@@ -118,10 +121,15 @@ def _follow(labels: Labels, way: Sequence[int], solid: Mapping[int, Sequence[Mas
         places = {number: _expected(masks) if not missed[number] else masks[-1] for number, masks in seen.items()}
         found, unclaimed = share_out(solid[sample], places)
         persons = {id(person) for person in _persons(solid[sample])}
+        away = {number: place for number, place in places.items() if number not in found and not missed[number]}
         for piece in unclaimed:
             if id(piece) in persons:
-                people += 1
-                found[people] = piece
+                number = _walked_here(piece, away)
+                if number is None:
+                    people += 1
+                    number = people
+                away.pop(number, None)
+                found[number] = piece
         _add(labels[sample], found, solid[sample])
         for number in found:
             mask = labels[sample] == number
@@ -129,6 +137,18 @@ def _follow(labels: Labels, way: Sequence[int], solid: Mapping[int, Sequence[Mas
         missed = {number: 0 if number in found else missed[number] + 1 for number in seen}
         seen = {number: masks for number, masks in seen.items() if missed[number] <= _REMEMBERED}
     return people
+
+
+def _walked_here(piece: Mask, away: Mapping[int, Mask]) -> int | None:
+    """Who of those that were just elsewhere is this piece: the nearest one of about its size."""
+    area, middle = np.count_nonzero(piece), _middle(piece)
+    far = {
+        number: math.dist(middle, _middle(place))
+        for number, place in away.items()
+        if place.any() and area / 2 <= np.count_nonzero(place) <= 2 * area
+    }
+    number = min(far, key=lambda one: far[one], default=None)
+    return None if number is None or far[number] > _STRIDE * max(piece.shape) else number
 
 
 def _expected(masks: Sequence[Mask]) -> Mask:
@@ -167,7 +187,7 @@ def choose_subject(labels: Labels, shot_of: NDArray[np.int64], keep: Literal["la
         if keep == "center":
             longest = max(np.count_nonzero(area) for area in areas.values())
             long = [number for number in order if 2 * np.count_nonzero(areas[number]) >= longest]
-            first = min(long, key=lambda number: abs(_column(own == number) - (own.shape[2] - 1) / 2))
+            first = min(long, key=lambda number: _off_middle(own == number))
             order.remove(first)
             order.insert(0, first)
         new = np.zeros(labels.max() + 1, np.uint8)
@@ -177,9 +197,10 @@ def choose_subject(labels: Labels, shot_of: NDArray[np.int64], keep: Literal["la
     return chosen
 
 
-def _column(masks: Mask) -> float:
-    """The middle column of somebody, in the mean over the samples in which they are."""
-    return float(np.mean([_middle(mask)[1] for mask in masks if mask.any()]))
+def _off_middle(masks: Mask) -> float:
+    """How many columns somebody is off the picture's middle, in the mean over the samples in which they are."""
+    middle = (masks.shape[2] - 1) / 2
+    return float(np.mean([abs(_middle(mask)[1] - middle) for mask in masks if mask.any()]))
 
 
 def places_between(before: NDArray[np.uint8], behind: NDArray[np.uint8], part: float) -> dict[int, Mask]:
