@@ -49,8 +49,7 @@ class _People:
 
     def __init__(self, subject: SubjectTrack, shots: tuple[int, ...]) -> None:
         self.size = _SCALE * subject.height, _SCALE * subject.width
-        self._labels = subject.labels().repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)
-        self._numbers, self._shots = np.array(subject.frames), np.array(shots)
+        self._labels, self._numbers, self._shots = subject.labels(), np.array(subject.frames), np.array(shots)
         self._shot_of = np.searchsorted(self._shots, self._numbers, side="right")
 
     def part_of_subject(self, number: int, alpha: Picture) -> Picture | None:
@@ -63,5 +62,5 @@ class _People:
         before = max(behind - 1, 0) if numbers[behind] > number else behind
         way = int(numbers[behind] - numbers[before])
         part = (number - int(numbers[before])) / way if way else 0.0
-        places = places_between(self._labels[samples[before]], self._labels[samples[behind]], part)
-        return part_of_subject(alpha, places)
+        ends = (self._labels[samples[n]].repeat(_SCALE, axis=0).repeat(_SCALE, axis=1) for n in (before, behind))
+        return part_of_subject(alpha, places_between(*ends, part))
