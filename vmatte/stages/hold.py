@@ -62,5 +62,8 @@ class _People:
         before = max(behind - 1, 0) if numbers[behind] > number else behind
         way = int(numbers[behind] - numbers[before])
         part = (number - int(numbers[before])) / way if way else 0.0
-        ends = (self._labels[samples[n]].repeat(_SCALE, axis=0).repeat(_SCALE, axis=1) for n in (before, behind))
-        return part_of_subject(alpha, places_between(*ends, part))
+        first, last = (self._large(samples[place]) for place in (before, behind))
+        return part_of_subject(alpha, places_between(first, last, part))
+
+    def _large(self, sample: int) -> NDArray[np.uint8]:
+        return self._labels[sample].repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
