@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 import torch
 
+from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo
 from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch, SubjectBatch
@@ -27,6 +28,7 @@ from vmatte.segments import Segment
 from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
+from vmatte.stages.hold import hold
 from vmatte.stages.matte import matte
 from vmatte.stages.place import place
 from vmatte.stages.recall import recall
@@ -40,6 +42,7 @@ from vmatte.stopwatch import Stopwatch
 from vmatte.video.read import decode
 
 DEPTH = 2  # batches that may wait between two threads
+NOTHING_KNOWN = Analysis()
 
 
 def smoothing_for(wanted: SmoothingMethod | None, spec: ModelSpec) -> SmoothingMethod:
@@ -56,6 +59,7 @@ def mattes(
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
     upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Generator[MatteBatch, None, None]:
     """Decode, upload, matte and smooth the frames of segments that follow each other; decoding runs on its own thread.
@@ -64,7 +68,7 @@ def mattes(
     """
     read = range(segments[0].read.start, segments[-1].read.stop)
     with _uploaded(clip, read, model.device, batch, stopwatch) as uploaded:
-        matted = matte(uploaded, model, batch, stopwatch, upsampling)
+        matted = matte(uploaded, model, batch, stopwatch, analysis.crop, upsampling)
         if not isinstance(smoothing, NoSmoothing):
             matted = stopwatch.around("smooth", smooth(matted, smoothing))
         yield from trim(matted, segments)
@@ -77,10 +81,11 @@ def settled_mattes(
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
     upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Generator[MatteBatch, None, None]:
     """The same, rounded to what can be kept of them; those of a key, which nobody keeps, as they are."""
-    made = mattes(clip, segments, model, smoothing, batch, stopwatch, upsampling)
+    made = mattes(clip, segments, model, smoothing, batch, stopwatch, analysis, upsampling)
     with closing(made):
         yield from made if model.spec.is_key else stopwatch.around("settle", settle(made))
 
@@ -115,8 +120,11 @@ def layers(
     matted: Generator[MatteBatch, None, None],
     device: torch.device,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
 ) -> Iterator[Iterator[LayerBatch]]:
     """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends."""
+    if analysis.subject is not None:
+        matted = stopwatch.around("hold", hold(matted, analysis.subject, analysis.shots))
     with ExitStack() as stack:
         masks = stack.enter_context(open_masks(job, canvas.clip, device))
         shaped = stopwatch.around("shape", shape(matted, job.edges, masks))
