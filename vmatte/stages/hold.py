@@ -66,4 +66,5 @@ class _People:
         return part_of_subject(alpha, places_between(first, last, part))
 
     def _large(self, sample: int) -> NDArray[np.uint8]:
-        return self._labels[sample].repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
+        large: NDArray[np.uint8] = self._labels[sample].repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
+        return large
