@@ -16,8 +16,10 @@ from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
 from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.despill import despill
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
+from vmatte.stages.key import ScreenKey, key_edges, matte_by_key
 from vmatte.stages.matte import matte
 from vmatte.stages.recall import recall
 from vmatte.stages.settle import settle
@@ -40,7 +42,7 @@ def smoothing_for(wanted: SmoothingMethod | None, spec: ModelSpec) -> SmoothingM
 def mattes(
     clip: ClipInfo,
     segments: Sequence[Segment],
-    model: MattingModel,
+    model: MattingModel | ScreenKey,
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
@@ -51,7 +53,10 @@ def mattes(
     """
     read = range(segments[0].read.start, segments[-1].read.stop)
     with _uploaded(clip, read, model.device, batch, stopwatch) as uploaded:
-        matted = matte(uploaded, model, batch, stopwatch)
+        if isinstance(model, ScreenKey):
+            matted = stopwatch.around("key", matte_by_key(uploaded, model))
+        else:
+            matted = matte(uploaded, model, batch, stopwatch)
         if not isinstance(smoothing, NoSmoothing):
             matted = stopwatch.around("smooth", smooth(matted, smoothing))
         yield from trim(matted, segments)
@@ -60,7 +65,7 @@ def mattes(
 def settled_mattes(
     clip: ClipInfo,
     segments: Sequence[Segment],
-    model: MattingModel,
+    model: MattingModel | ScreenKey,
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
@@ -101,9 +106,18 @@ def layers(
     matted: Generator[MatteBatch, None, None],
     device: torch.device,
     stopwatch: Stopwatch,
+    screen: ScreenKey | None = None,
 ) -> Iterator[Iterator[LayerBatch]]:
-    """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends."""
-    subjects = stopwatch.around("foreground", foreground(matted))
+    """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends.
+
+    Before a `screen` the key makes the edge of a network's matte, and the screen's light is taken off.
+    """
+    edged: Iterator[MatteBatch] = matted
+    if screen is not None and job.model != screen.spec.name:
+        edged = stopwatch.around("key", key_edges(matted, screen))
+    subjects = stopwatch.around("foreground", foreground(edged))
+    if screen is not None and job.screen is not None and job.screen.despill:
+        subjects = stopwatch.around("despill", despill(subjects, screen.screens.hue, job.screen.despill))
     with ExitStack() as stack:
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)

@@ -41,11 +41,13 @@ from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.models.placement import frames_at_once, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
-from vmatte.options import FilePlate, SmoothingMethod
+from vmatte.options import FilePlate, Screen, SmoothingMethod
 from vmatte.pipeline import kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
+from vmatte.screens import screen_key
 from vmatte.segment_folder import SegmentFolder, remove
 from vmatte.segments import Segment, plan_segments, runs_of
+from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
@@ -161,7 +163,8 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     choice = choose(job.model, job.weights, runtime)
     spec = choice.spec
     smoothing = smoothing_for(job.smoothing, spec)
-    job = job.model_copy(update={"model": spec.name, "weights": choice.own})
+    screen = job.screen or (Screen() if spec.keys_a_screen else None)
+    job = job.model_copy(update={"model": spec.name, "weights": choice.own, "screen": screen})
     lead = None if spec.warm_up is None else spec.warm_up + smoothing.reach
     segments = plan_segments(clip.frames, job.segment_frames, lead, smoothing.reach)
     inputs = tuple((path, _sha256_of_input(path)) for path in paths)
@@ -291,7 +294,8 @@ class Network:
 
     def __init__(self, plan: Plan, on_weights: Progress | None = None) -> None:
         self._plan, self._on_weights = plan, on_weights
-        self._model: MattingModel | None = None
+        self._model: MattingModel | ScreenKey | None = None
+        self._screen: ScreenKey | None = None
         self.batch = 1
         """Frames that go through it at once."""
 
@@ -299,11 +303,20 @@ class Network:
     def device(self) -> torch.device:
         return self._plan.choice.placement.device if self._model is None else self._model.device
 
-    def model(self) -> MattingModel:
+    def model(self) -> MattingModel | ScreenKey:
         if self._model is None:
             plan = self._plan
-            self._model, self.batch = _ready(plan.choice, plan.runtime, plan.clip, self._on_weights)
+            self._model, self.batch = _ready(
+                plan.choice, plan.runtime, plan.clip, self._on_weights, plan.job.screen, self._screen
+            )
         return self._model
+
+    def screen(self) -> ScreenKey | None:
+        """What keys the clip's screen; None where the job speaks of none."""
+        plan = self._plan
+        if self._screen is None and plan.job.screen is not None:
+            self._screen = screen_key(plan.clip, plan.job.screen, plan.choice.placement.device)
+        return self._screen
 
 
 def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progress | None) -> tuple[MattingModel, int]:
