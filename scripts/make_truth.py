@@ -7,9 +7,11 @@
 A subject that carries its alpha (a still, a folder of pictures, a clip: WebM, ProRes 4444, …) is put over a plate, gets
 a camera's noise, and is compressed. What comes of it:
 
-    source.mp4   H.264, 4:2:0, BT.709
-    alpha.mkv    the true alpha of every frame: FFV1, 12-bit grey, full range (4095 is opaque)
-    truth.json   how it was made
+    source.mp4       H.264, 4:2:0, BT.709
+    alpha.mkv        the true alpha of every frame: FFV1, 12-bit grey, full range (4095 is opaque)
+    foreground.mkv   the subject's own straight colours, before noise and compression: FFV1, 12-bit R'G'B', full range;
+                     black where alpha is 0, where they mean nothing
+    truth.json       how it was made
 
 A still moves as a presenter does, with rests in between. Where it has no alpha, `--subject-matte` gives it one: another
 picture, grey, and then its colours are taken as they are; or a network's, and then the old background is taken out of
@@ -29,6 +31,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import cycle, islice
@@ -66,7 +69,9 @@ Picture = NDArray[np.float32]
 CPU = torch.device("cpu")
 DELIVERY = Coding(BT709, 8)
 SRGB = Coding(ColorTags(RGB_MATRIX, 1, 13, full_range=True), 8)
-ALPHA_FORMAT, ALPHA_CODES = "gray12le", 4095  # what vmatte's decoder reads exactly; it shortens 16 bits to 12
+ALPHA_FORMAT, FOREGROUND_FORMAT = "gray12le", "gbrp12le"
+CODES = 4095
+"""The largest: what vmatte's decoder reads exactly; it shortens 16 bits to 12."""
 PICTURES = (".png", ".tif", ".tiff", ".webp")
 
 FAINT = 0.04
@@ -342,41 +347,81 @@ def looped_plate(path: Path, first: int, size: tuple[int, int]) -> Iterator[Pict
 
 
 # Clip
-def shoot(layers: Iterable[Picture], plates: Iterable[Picture], noise: float, rng: Generator) -> Iterator[LayerBatch]:
-    """The composite and its alpha, `ALPHA_CODES` for opaque. `noise` is the standard deviation in 8-bit codes of luma;
-    half of it is that of chroma, whose samples are each the mean of four."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Photograph:
+    """A frame as the camera sees it, and what is true of it, in codes up to `CODES`: alpha (H, W) and the subject's
+    straight R'G'B' (3, H, W), 0 where alpha is."""
+
+    picture: LayerBatch
+    alpha: NDArray[np.uint16]
+    foreground: NDArray[np.uint16]
+
+
+def shoot(layers: Iterable[Picture], plates: Iterable[Picture], noise: float, rng: Generator) -> Iterator[Photograph]:
+    """Each layer over its plate. `noise` is the standard deviation in 8-bit codes of luma; half of it is that of
+    chroma, whose samples are each the mean of four."""
     for number, (layer, plate) in enumerate(zip(layers, plates, strict=False)):
-        codes = np.rint(layer[..., 3] * ALPHA_CODES)
-        mixed = layer[..., :3] + (1 - codes[..., None] / ALPHA_CODES) * plate
+        codes = np.rint(layer[..., 3] * CODES)
+        mixed = layer[..., :3] + (1 - codes[..., None] / CODES) * plate
         rgb = torch.from_numpy(np.clip(mixed, 0, 1).astype(np.float32).transpose(2, 0, 1))[None]
         planes = rgb_to_ycbcr(rgb, DELIVERY, (rgb.shape[2] // 2, rgb.shape[3] // 2))
         noisy = []
         for plane, deviation in zip(planes, (noise, noise / 2), strict=True):
             grain = torch.from_numpy(rng.standard_normal(plane.shape, np.float32))
             noisy.append(rounded((plane + deviation * grain).clamp_(0, 255), 8))
-        alpha = torch.from_numpy(codes.astype(np.uint16))[None, None]
-        yield LayerBatch(range(number, number + 1), noisy[0], noisy[1], alpha)
+        picture = LayerBatch(range(number, number + 1), noisy[0], noisy[1], alpha=None)
+        yield Photograph(picture, codes.astype(np.uint16), straight_codes(layer, codes))
 
 
-def write_truth(made: Iterable[LayerBatch], folder: Path, size: tuple[int, int], rate: Fraction, crf: int) -> int:
-    """Both files of frames of `size` = (H, W); the number of frames in them."""
+def straight_codes(layer: Picture, alpha: Picture) -> NDArray[np.uint16]:
+    """Straight R'G'B' (3, H, W) of a premultiplied layer whose alpha is that of these codes: over any plate the two
+    give what the layer gives."""
+    straight = layer[..., :3] / np.maximum(alpha[..., None] / CODES, 1 / CODES)
+    straight[alpha == 0] = 0
+    return np.rint(straight.clip(0, 1) * CODES).astype(np.uint16).transpose(2, 0, 1)
+
+
+class LosslessFile:
+    """An FFV1 file of planar frames of `size` = (H, W), full range."""
+
+    def __init__(self, path: Path, pixel_format: str, size: tuple[int, int], rate: Fraction) -> None:
+        self._container = av.open(str(path), "w", options={"fflags": "+bitexact"})
+        self._stream = self._container.add_stream("ffv1", rate=rate, options={"level": "3", "slicecrc": "1"})
+        self._stream.height, self._stream.width, self._stream.pix_fmt = *size, pixel_format
+        self._stream.codec_context.color_range = ColorRange.JPEG
+        self._tick = 1 / rate
+
+    def write(self, number: int, planes: Iterable[NDArray[np.uint16]]) -> None:
+        """Frame `number`, its planes (H, W) in the pixel format's order."""
+        frame = av.VideoFrame(self._stream.width, self._stream.height, self._stream.pix_fmt)
+        for target, plane in zip(plane_views(frame), planes, strict=True):
+            target[:] = plane
+        frame.pts, frame.time_base, frame.color_range = number, self._tick, ColorRange.JPEG
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+def write_truth(made: Iterable[Photograph], folder: Path, size: tuple[int, int], rate: Fraction, crf: int) -> int:
+    """The three films of frames of `size` = (H, W); the number of frames in each."""
     # With mbtree, the x264 of PyAV 18.1 writes now these bytes, now others, on processors with AVX-512.
     row = dataclasses.replace(ENCODINGS["mp4"], codec_options={"preset": "medium", "crf": str(crf), "mbtree": "0"})
 
-    def opaque() -> Iterator[LayerBatch]:
-        with av.open(str(folder / "alpha.mkv"), "w", options={"fflags": "+bitexact"}) as container:
-            stream = container.add_stream("ffv1", rate=rate, options={"level": "3", "slicecrc": "1"})
-            stream.height, stream.width, stream.pix_fmt = *size, ALPHA_FORMAT
-            stream.codec_context.color_range = ColorRange.JPEG
-            for layer in made:
-                frame = av.VideoFrame(stream.width, stream.height, ALPHA_FORMAT)
-                plane_views(frame)[0][:] = layer.alpha.numpy()[0, 0]
-                frame.pts, frame.time_base, frame.color_range = layer.index.start, 1 / rate, ColorRange.JPEG
-                container.mux(stream.encode(frame))
-                yield dataclasses.replace(layer, alpha=None)
-            container.mux(stream.encode(None))
+    def pictures() -> Iterator[LayerBatch]:
+        with (
+            closing(LosslessFile(folder / "alpha.mkv", ALPHA_FORMAT, size, rate)) as alphas,
+            closing(LosslessFile(folder / "foreground.mkv", FOREGROUND_FORMAT, size, rate)) as foregrounds,
+        ):
+            for photograph in made:
+                number = photograph.picture.index.start
+                red, green, blue = photograph.foreground
+                alphas.write(number, [photograph.alpha])
+                foregrounds.write(number, [green, blue, red])
+                yield photograph.picture
 
-    return len(encode(opaque(), folder / "source.mp4", row, DELIVERY, rate))
+    return len(encode(pictures(), folder / "source.mp4", row, DELIVERY, rate))
 
 
 def frame_size(width: int) -> tuple[int, int]:

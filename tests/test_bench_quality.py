@@ -141,7 +141,7 @@ def test_kept_mattes_give_the_same_figures(
     folder, kept = truth_folder(tmp_path / "right"), tmp_path / "kept"
     first = bench(folder, "--cache", kept, "--methods", "off")
     assert len(list(kept.iterdir())) == 1
-    monkeypatch.setattr(script, "matte", lambda *_: pytest.fail("the network ran again"))
+    monkeypatch.setattr(load_script("truth_folder"), "matte", lambda *_: pytest.fail("the network ran again"))
     again = bench(folder, "--cache", kept, "--methods", "off")
     for name in ("mad", "dtssd", "boundary_mad"):
         assert again["figures"]["right"]["off"][name] == first["figures"]["right"]["off"][name] > 0

@@ -101,6 +101,43 @@ def test_the_clip_is_the_subject_over_the_plate(make: Make, plate: Path, tmp_pat
     assert np.abs(luma - (alpha * subject + (1 - alpha) * behind)).max() <= 1.5
 
 
+def raw_foreground(run_ffmpeg: Tool, made: Path) -> NDArray[np.int64]:
+    """R'G'B' codes (T, 3, H, W) of foreground.mkv as ffmpeg decodes it."""
+    planes = run_ffmpeg("-i", made / "foreground.mkv", "-f", "rawvideo", "-pix_fmt", "gbrp12le", "-")
+    return np.frombuffer(planes, "<u2").astype(np.int64).reshape(-1, 3, HEIGHT, WIDTH)[:, [2, 0, 1]]
+
+
+def test_the_foreground_is_the_subjects_colour_wherever_it_has_any(
+    make: Make, plate: Path, tmp_path: Path, run_ffmpeg: Tool
+) -> None:
+    alphas = pictures(tmp_path / "subject")
+    colours = raw_foreground(run_ffmpeg, make(tmp_path / "subject", plate))
+    expected = np.rint(np.array([210, 60, 40]) / 255 * 4095)[:, None, None] * (alphas > 0)[:, None]
+    # A faint alpha's code is up to half a step off 255ths, and the colour makes up for it.
+    solid = (alphas > 127)[:, None]
+    assert np.abs(colours - expected)[np.broadcast_to(solid, colours.shape)].max() <= 2
+    np.testing.assert_array_equal(colours[np.broadcast_to(alphas[:, None] == 0, colours.shape)], 0)
+
+
+@pytest.mark.parametrize("noise", [0, 4])
+def test_foreground_and_alpha_over_the_plate_are_the_clip_but_for_its_noise(
+    noise: int, make: Make, tmp_path: Path, run_ffmpeg: Tool
+) -> None:
+    # Off the ends of the range, where noise would be cut.
+    plate, still = flat_plate(tmp_path / "grey.png", (90, 90, 90)), moving_still(tmp_path / "still.png")
+    made = make(still, plate, "--subject-motion", "talk", "--frames", 24, "--noise", noise)
+    alpha = raw(run_ffmpeg, made / "alpha.mkv", "gray12le", wide=True)[:, None] / 4095
+    mixed = alpha * raw_foreground(run_ffmpeg, made) / 4095 + (1 - alpha) * 90 / 255
+    luma = 16 + 219 * np.tensordot([0.2126, 0.7152, 0.0722], mixed, axes=(0, 1))
+    left = raw(run_ffmpeg, made / "source.mp4", "yuv420p") - luma
+    if noise:
+        assert left.std() == pytest.approx(noise, rel=0.03)
+        assert abs(left.mean()) < 0.1
+    else:
+        assert np.abs(left).max() <= 1.5
+    assert set(json.loads((made / "truth.json").read_text())["shot"]) == {"plate_motion", "noise", "crf"}
+
+
 def test_noise_is_as_strong_as_asked_and_new_in_every_frame(
     make: Make, plate: Path, tmp_path: Path, run_ffmpeg: Tool
 ) -> None:
@@ -135,7 +172,7 @@ def test_the_same_command_gives_the_same_files(make: Make, plate: Path, tmp_path
     still = moving_still(tmp_path / "still.png")
     options = ["--subject-motion", "talk", "--noise", 4, "--crf", 28, "--plate-motion", "pan"]
     first, second = (make(still, plate, *options, name=name) for name in ("first", "second"))
-    for name in ("source.mp4", "alpha.mkv", "truth.json"):
+    for name in ("source.mp4", "alpha.mkv", "foreground.mkv", "truth.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
     other = make(still, plate, *options, "--seed", 5, name="other")
     assert (first / "alpha.mkv").read_bytes() != (other / "alpha.mkv").read_bytes()

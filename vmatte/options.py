@@ -166,14 +166,14 @@ class FileMask(Record):
     """Standard deviation of the blur over it, as a part of the picture's height."""
 
 
-Corner = tuple[float, float]
+Polygon = Annotated[tuple[tuple[float, float], ...], Field(min_length=3)]
 
 
 class PolygonMask(Record):
     """Polygons in the picture: they act inside."""
 
     method: Literal["polygon"] = "polygon"
-    polygons: Annotated[tuple[Annotated[tuple[Corner, ...], Field(min_length=3)], ...], Field(min_length=1)]
+    polygons: Annotated[tuple[Polygon, ...], Field(min_length=1)]
     """Corners (x, y), as parts of the picture's width and height."""
     feather: Annotated[float, Field(ge=0, le=0.2)] = 0
     """Standard deviation of the blur over it, as a part of the picture's height."""

@@ -8,8 +8,9 @@ from contextlib import ExitStack, closing, contextmanager
 import torch
 
 from vmatte.clip import ClipInfo
-from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch
+from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch, SubjectBatch
 from vmatte.job import RenderJob
+from vmatte.masks import open_masks
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.options import MotionSmoothing, NoPlate, NoSmoothing, SmoothingMethod
 from vmatte.plates import open_plate
@@ -23,6 +24,7 @@ from vmatte.stages.key import ScreenKey, key_edges, matte_by_key
 from vmatte.stages.matte import matte
 from vmatte.stages.recall import recall
 from vmatte.stages.settle import settle
+from vmatte.stages.shape import shape
 from vmatte.stages.smooth import smooth
 from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
@@ -53,6 +55,7 @@ def mattes(
     """
     read = range(segments[0].read.start, segments[-1].read.stop)
     with _uploaded(clip, read, model.device, batch, stopwatch) as uploaded:
+        matted: Iterator[MatteBatch]
         if isinstance(model, ScreenKey):
             matted = stopwatch.around("key", matte_by_key(uploaded, model))
         else:
@@ -115,10 +118,12 @@ def layers(
     edged: Iterator[MatteBatch] = matted
     if screen is not None and job.model != screen.spec.name:
         edged = stopwatch.around("key", key_edges(matted, screen))
-    subjects = stopwatch.around("foreground", foreground(edged))
-    if screen is not None and job.screen is not None and job.screen.despill:
-        subjects = stopwatch.around("despill", despill(subjects, screen.screens.hue, job.screen.despill))
     with ExitStack() as stack:
+        masks = stack.enter_context(open_masks(job, clip, device))
+        shaped = stopwatch.around("shape", shape(edged, job.edges, masks))
+        subjects: Iterator[SubjectBatch] = stopwatch.around("foreground", foreground(shaped))
+        if screen is not None and job.screen is not None and job.screen.despill:
+            subjects = stopwatch.around("despill", despill(subjects, screen.screens.hue, job.screen.despill))
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)
         else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
@@ -17,11 +17,10 @@ from vmatte.imaging.blur import blur_around
 from vmatte.imaging.color import rgb_to_ycbcr
 from vmatte.imaging.resize import cover, covered_part
 from vmatte.options import BlurPlate, ColorPlate, FilePlate, GradientPlate
-from vmatte.prefetch import prefetch
+from vmatte.playback import Playback
 from vmatte.stages.compose import PlatePlanes
-from vmatte.stages.upload import upload
 from vmatte.video.probe import probe
-from vmatte.video.read import decode, is_still, read_still
+from vmatte.video.read import is_still, read_still
 
 
 def check_plate(path: Path) -> None:
@@ -50,11 +49,8 @@ def open_plate(
             picture = torch.from_numpy(read_still(path, (clip.height, clip.width)))[None].to(device)
             yield _constant(picture.to(torch.float32) / 255, clip)
         case FilePlate(path=path):
-            video = _VideoPlate(probe(path), clip, device)
-            try:
+            with closing(_VideoPlate(probe(path), clip, device)) as video:
                 yield video.planes
-            finally:
-                video.close()
 
 
 def _constant(rgb: Tensor, clip: ClipInfo) -> PlatePlanes:
@@ -79,15 +75,12 @@ class _VideoPlate:
     """A video that starts with the clip's first frame and loops. At each moment it shows what it would show alone."""
 
     def __init__(self, plate: ClipInfo, clip: ClipInfo, device: torch.device) -> None:
-        self.plate, self.clip, self.device = plate, clip, device
-        self._asked = 0
-        self._shown: FrameBatch | None = None
-        self._ahead: FrameBatch | None = None
-        self._coming: Generator[FrameBatch, None, None] | None = None
+        self.clip = clip
+        self._playback = Playback(plate, plate.coding_for(clip.delivery.color), device)
         self._covering: tuple[FrameBatch, Tensor, Tensor] | None = None
 
     def planes(self, subject: SubjectBatch) -> tuple[Tensor, Tensor]:
-        covering = [self._covered(self._frame(self._number_at(number)), subject) for number in subject.index]
+        covering = [self._covered(self._playback.frame(self._number_at(number)), subject) for number in subject.index]
         return torch.cat([luma for luma, _ in covering]), torch.cat([chroma for _, chroma in covering])
 
     def _covered(self, shown: FrameBatch, behind: SubjectBatch) -> tuple[Tensor, Tensor]:
@@ -102,32 +95,9 @@ class _VideoPlate:
         return self._covering[1:]
 
     def _number_at(self, number: int) -> int:
-        clip, plate = self.clip, self.plate
+        clip, plate = self.clip, self._playback.video
         time = int(clip.pts[number] - clip.pts[0]) * clip.time_base % plate.duration
         return bisect_right(plate.pts, int(plate.pts[0]) + time // plate.time_base) - 1
 
-    def _frame(self, number: int) -> FrameBatch:
-        """Frame `number` of the plate; where it cannot be decoded, one beside it."""
-        if self._shown is None or number < self._asked:
-            self._start_at(number)
-        self._asked = number
-        while self._ahead is not None and self._ahead.index.start <= number:
-            self._shown, self._ahead = self._ahead, self._next()
-        assert self._shown is not None
-        return self._shown
-
-    def _start_at(self, number: int) -> None:
-        self.close()
-        decoded = decode(self.plate, range(number, self.plate.frames), batch=1)
-        coding = self.plate.coding_for(self.clip.delivery.color)
-        self._coming = prefetch(upload(decoded, coding, self.device), depth=2)
-        self._shown, self._ahead = self._next(), self._next()
-        if self._shown is None:
-            raise SourceError(f"background {self.plate.path}: frame {number} cannot be decoded")
-
-    def _next(self) -> FrameBatch | None:
-        return None if self._coming is None else next(self._coming, None)
-
     def close(self) -> None:
-        if self._coming is not None:
-            self._coming.close()
+        self._playback.close()

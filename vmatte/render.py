@@ -36,6 +36,7 @@ from vmatte.job import (
     runtime_words,
 )
 from vmatte.kept_mattes import KeptMattes, open_kept_mattes
+from vmatte.masks import check_mask
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
@@ -157,6 +158,8 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     clip = probe(job.clip)
     if isinstance(job.background, FilePlate):
         check_plate(job.background.path)
+    check_mask(job.garbage, "garbage matte", clip)
+    check_mask(job.hold_out, "hold-out matte", clip)
     paths = list(job.files.values())
     if not was_published(job.output):
         check_output(job.output, paths, overwrite=runtime.overwrite, folder=job.row.is_sequence)
@@ -306,16 +309,18 @@ class Network:
     def model(self) -> MattingModel | ScreenKey:
         if self._model is None:
             plan = self._plan
-            self._model, self.batch = _ready(
-                plan.choice, plan.runtime, plan.clip, self._on_weights, plan.job.screen, self._screen
-            )
+            if plan.choice.spec.keys_a_screen:
+                self._model, self.batch = self.screen(), _given_batch(plan.runtime)
+            else:
+                self._model, self.batch = _ready(plan.choice, plan.runtime, plan.clip, self._on_weights)
+        assert self._model is not None
         return self._model
 
     def screen(self) -> ScreenKey | None:
         """What keys the clip's screen; None where the job speaks of none."""
         plan = self._plan
         if self._screen is None and plan.job.screen is not None:
-            self._screen = screen_key(plan.clip, plan.job.screen, plan.choice.placement.device)
+            self._screen = screen_key(plan.clip, plan.job.screen, self.device)
         return self._screen
 
 
@@ -327,6 +332,11 @@ def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progres
     if runtime.batch == "auto" and batch > 1:
         logger.info("%d frames at once: what the memory of %s holds", batch, model.device)
     return model, min(batch, max(clip.frames, 1))
+
+
+def _given_batch(runtime: Runtime) -> int:
+    """Frames at once for a key, which gains nothing by more."""
+    return 1 if runtime.batch == "auto" else runtime.batch
 
 
 def render_segments(
@@ -391,7 +401,7 @@ def _render(
         matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch)
         threads = _threads_for(model)
     folder = SegmentFolder(task.folder)
-    with threads, layers(job, clip, matted, network.device, stopwatch) as batches:
+    with threads, layers(job, clip, matted, network.device, stopwatch, network.screen()) as batches:
         ahead = next(batches, None)
         for segment in segments:
 
@@ -436,7 +446,7 @@ def _clear_errors(clip: ClipInfo, spec: ModelSpec, device: torch.device, where: 
 
 
 @contextmanager
-def _threads_for(model: MattingModel | None) -> Iterator[None]:
+def _threads_for(model: MattingModel | ScreenKey | None) -> Iterator[None]:
     """One thread for torch, unless it computes the network on the CPU.
 
     Decoder, network and encoder share the cores already; splitting single frames' maths costs more than it gives.
@@ -489,7 +499,11 @@ def matte(
     wanted = parse_smoothing(smooth, strength)
     choice = choose(model or DEFAULT_MODEL, None if weights is None else at_home(weights), runtime)
     logger.info("%s", choice)
-    network, at_once = _ready(choice, runtime, source, on_weights)
+    network: MattingModel | ScreenKey
+    if choice.spec.keys_a_screen:
+        network, at_once = screen_key(source, Screen(), choice.placement.device), _given_batch(runtime)
+    else:
+        network, at_once = _ready(choice, runtime, source, on_weights)
     every = range(source.frames)
     whole = Segment(0, frames=every, read=every)
     smoothing = smoothing_for(wanted, network.spec)

@@ -87,7 +87,9 @@ def find_screens(clip: ClipInfo, options: Screen, shots: Sequence[int], plate: T
     screens = _for_every_shot(found[hue])
     if not screens:
         words = " or ".join(hues) if paint is None else "#{:02x}{:02x}{:02x}".format(*options.color)
-        raise JobError(f"{clip.path}: no {words} screen is seen in it; name the screen's colour, or leave out the screen")
+        raise JobError(
+            f"{clip.path}: no {words} screen is seen in it; name the screen's colour, or leave out the screen"
+        )
     if max(screen.spread for screen in screens) >= MOST_SPREAD:
         hint = "what shows of it goes with a clean plate, or with a network's matte beside the key"
         logger.warning("%s: its screen is lit too unevenly for one colour; %s", clip.path, hint)

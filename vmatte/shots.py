@@ -22,11 +22,11 @@ def find_shots(clip: ClipInfo) -> tuple[int, ...]:
 
 
 def cuts(pictures: Iterable[Tensor]) -> list[int]:
-    """The places, in a row of thumbnails, where another shot begins: not at a flash, with its own shot on both sides."""
+    """The places in a row of thumbnails where another shot begins: not at a flash, with one shot on both sides."""
     row = list(pictures)
 
     def same(one: int, other: int) -> bool:
-        return 0 <= one and other < len(row) and float(agreement(row[one], row[other])) > SAME_SHOT
+        return one >= 0 and other < len(row) and float(agreement(row[one], row[other])) > SAME_SHOT
 
     return [
         place

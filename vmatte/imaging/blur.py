@@ -36,6 +36,17 @@ def blur_around(planes: Tensor, alpha: Tensor, sigma: float) -> Tensor:
     return resize(blurred, plane_size)
 
 
+def gaussian_blur(planes: Tensor, sigma: float) -> Tensor:
+    """Planes (T, C, h, w) float32 blurred by a Gaussian of `sigma` pixels; the border goes on.
+
+    A wide one is computed at the size at which it is about three pixels wide: more detail than that it does not leave.
+    """
+    height, width = planes.shape[-2:]
+    shrink = max(1.0, sigma / _LARGEST_SMALL_SIGMA)
+    size = (max(1, round(height / shrink)), max(1, round(width / shrink)))
+    return resize(_convolve(resize(planes, size), _gaussian(sigma / shrink, planes.device)), (height, width))
+
+
 @lru_cache  # a copy to a GPU waits until it is idle
 def _gaussian(sigma: float, device: torch.device) -> Tensor:
     reach = math.ceil(3 * sigma)

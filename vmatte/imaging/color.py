@@ -11,7 +11,6 @@ from functools import lru_cache
 from types import EllipsisType
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vmatte.clip import RGB_MATRIX, Coding, ColorTags

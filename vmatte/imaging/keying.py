@@ -212,7 +212,9 @@ def highest(planes: Tensor, reach: int) -> Tensor:
     return F.max_pool2d(F.max_pool2d(planes, (side, 1), 1, (reach, 0)), (1, side), 1, (0, reach))
 
 
-def find_screen(pictures: Tensor, hue: Hue, paint: Rgb | None = None, shade: Tensor | None = None) -> ScreenColor | None:
+def find_screen(
+    pictures: Tensor, hue: Hue, paint: Rgb | None = None, shade: Tensor | None = None
+) -> ScreenColor | None:
     """The screen of a shot, from small pictures of it; None where there is none of that hue.
 
     `pictures` (T, 3, h, w) R'G'B' in [0, 1] are pixels picked out, not means, so that they have the clip's noise.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vmatte.frames import FrameBatch, MatteBatch, SubjectBatch
+from vmatte.frames import FrameBatch, MatteBatch
 from vmatte.imaging.keying import Screens, edge_keyed, key
 from vmatte.models.contract import ModelSpec
 
