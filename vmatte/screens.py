@@ -13,10 +13,11 @@ from torch import Tensor
 
 from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, SourceError
-from vmatte.frames import DecodedFrames, FrameBatch
+from vmatte.frames import DecodedFrames
 from vmatte.imaging.blur import box_mean
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.keying import (
+    CELL,
     HUES,
     MOST_SPREAD,
     Hue,
@@ -27,6 +28,7 @@ from vmatte.imaging.keying import (
     difference,
     find_screen,
 )
+from vmatte.imaging.resize import resize
 from vmatte.models.catalogue import MODELS
 from vmatte.options import Screen
 from vmatte.shots import find_shots
@@ -82,7 +84,7 @@ def find_screens(clip: ClipInfo, options: Screen, shots: Sequence[int], plate: T
     found = {}
     for hue in hues:
         shade = None if plate is None else _pick(shade_of(plate, hue), clip)[inside]
-        found[hue] = [find_screen(each.pictures[inside], hue, paint, shade) for each in samples]
+        found[hue] = [find_screen(each.pictures[inside], each.cells[inside], hue, paint, shade) for each in samples]
     hue = max(hues, key=lambda hue: sum(screen.share for screen in found[hue] if screen is not None))
     screens = _for_every_shot(found[hue])
     if not screens:
@@ -90,7 +92,7 @@ def find_screens(clip: ClipInfo, options: Screen, shots: Sequence[int], plate: T
         raise JobError(
             f"{clip.path}: no {words} screen is seen in it; name the screen's colour, or leave out the screen"
         )
-    if max(screen.spread for screen in screens) >= MOST_SPREAD:
+    if max(screen.calm for screen in screens) >= MOST_SPREAD:
         hint = "what shows of it goes with a clean plate, or with a network's matte beside the key"
         logger.warning("%s: its screen is lit too unevenly for one colour; %s", clip.path, hint)
     return Screens(hue, tuple(map(ShotScreen, shots, screens)), rows, columns)
@@ -112,7 +114,9 @@ class _Sample:
     """What is looked at of a shot."""
 
     pictures: Tensor
-    """(T, 3, h, w) R'G'B' in [0, 1], pixels picked out."""
+    """(T, 3, h, w) R'G'B' in [0, 1], pixels picked out: means would hide the noise."""
+    cells: Tensor
+    """The means of the cells round them."""
     brightest_rows: Tensor
     """(H,) the greatest luma code of every row."""
     brightest_columns: Tensor
@@ -121,23 +125,23 @@ class _Sample:
 
 def _sample(clip: ClipInfo, first: int, behind: int) -> _Sample:
     """Of the shot's first frames; of none, where none can be decoded."""
-    pictures = [torch.empty(0, 3, *_picked_size(clip))]
+    none = torch.empty(0, 3, *_picked_size(clip))
+    pictures, cells = [none], [none]
     rows, columns = torch.zeros(clip.height), torch.zeros(clip.width)
     decoded = decode(clip, range(first, min(first + SAMPLED[-1] + 1, behind)), batch=1)
     for frame in upload(_those(decoded, first), clip.delivery, torch.device("cpu")):
-        luma = frame.luma[0, 0].to(torch.float32)
-        rows, columns = torch.maximum(rows, luma.amax(1)), torch.maximum(columns, luma.amax(0))
-        pictures.append(_pick_rgb(frame, clip))
-    return _Sample(torch.cat(pictures), rows, columns)
+        codes = frame.luma[0, 0].to(torch.float32)
+        rows, columns = torch.maximum(rows, codes.amax(1)), torch.maximum(columns, codes.amax(0))
+        planes = [plane.to(torch.float32) for plane in (frame.luma, frame.chroma)]
+        grid = (-(-clip.height // CELL), -(-clip.width // CELL))
+        means = [resize(plane, grid) for plane in planes]
+        for kind, (luma, chroma) in ((pictures, planes), (cells, means)):
+            kind.append(ycbcr_to_rgb(_pick(luma, clip), _pick(chroma, clip), frame.coding))
+    return _Sample(torch.cat(pictures), torch.cat(cells), rows, columns)
 
 
 def _those(decoded: Iterator[DecodedFrames], first: int) -> Iterator[DecodedFrames]:
     return (frames for frames in decoded if frames.index.start - first in SAMPLED)
-
-
-def _pick_rgb(frame: FrameBatch, clip: ClipInfo) -> Tensor:
-    """Single pixels of a frame, (1, 3, h, w): a mean would hide its noise."""
-    return ycbcr_to_rgb(_pick(frame.luma, clip), _pick(frame.chroma, clip), frame.coding)
 
 
 def _pick(planes: Tensor, clip: ClipInfo) -> Tensor:
@@ -145,7 +149,7 @@ def _pick(planes: Tensor, clip: ClipInfo) -> Tensor:
     rows, columns = (
         torch.arange(count) * side // count for count, side in zip((height, width), planes.shape[-2:], strict=True)
     )
-    return planes.to(torch.float32)[..., rows, :][..., columns]
+    return planes[..., rows, :][..., columns]
 
 
 def _picked_size(clip: ClipInfo) -> tuple[int, int]:
@@ -186,7 +190,7 @@ def read_clean_plate(path: Path, clip: ClipInfo) -> Tensor:
     if abs(width * clip.height / (height * clip.width) - 1) > OFF_ASPECT:
         shapes = f"{width}×{height}, {clip.path.name} {clip.width}×{clip.height}"
         raise JobError(f"clean plate {path} has another shape than the clip ({shapes}); give one by the same camera")
-    if all(find_screen(rgb, hue) is None for hue in HUES):
+    if all(find_screen(rgb, rgb, hue) is None for hue in HUES):
         raise JobError(f"clean plate {path} shows no green or blue screen; give a picture of the screen alone")
     # A still has noise as well, which every frame would get.
     return box_mean(rgb, 2 * (min(clip.height, clip.width) // 250) + 1)

@@ -29,16 +29,20 @@ LIGHT = 2.2
 """Exponent that takes display-encoded values to light."""
 MOST_SPREAD = 0.25
 """A screen that spreads by more leaves nothing of a soft edge: what goes beyond shows."""
-_MARGIN = 1.5
+_MARGIN = 1.25
 """How far beyond what was seen of a screen it still is the screen: later frames have other noise."""
+_UNEVEN = (0.4, 1.8)
+"""How dim and how bright a screen may be, against the middle of the frame."""
 _SOLID = (0.5, 0.75)
 """Where all round a pixel alpha is above the second it is solid, whatever green it reflects; below the first it is
 glass."""
-_SOLID_RADIUS = 0.01
-"""How far round, as a part of the short side."""
+_ROUND = 0.01
+"""How far "all round" is, as a part of the short side."""
+_NEAR_SUBJECT = 0.5
+"""Of the screen's spread, what is taken off near the subject: there a little noise is not seen, but thin hair is."""
 _FAINT = 1e-6
-_GRID = 4
-"""Pixels in a step of the grid on which that is looked for."""
+CELL = 4
+"""Side of the cells of pixels in which that is looked for."""
 
 # Beside a network
 _CORE_DEPTH = 0.015
@@ -65,7 +69,19 @@ _BINS = 32
 """A side of the cube in which the commonest colour is looked for."""
 _ONE_COLOUR = 0.08
 """How far from the commonest colour, display-encoded, its own pixels may be."""
+_FITS = 3
+"""How often the screen's light is fitted, each time to what the last fit takes for screen."""
+_EVEN = 1e-3
+"""How much the fit is held to an even light, against what is seen."""
 _NEARLY_ALL = 0.999
+_SUBJECT = 0.4
+"""Alpha above it, as a mean of nine pixels, is no screen."""
+_CLEAR_OF_SUBJECT = 0.04
+"""How far from there nothing of the subject is left, as a part of the short side."""
+
+
+Surface = tuple[float, float, float, float, float, float]
+"""A smooth light over the frame: of 1, x, y, x², xy and y² so much each, where x and y go from −1 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +90,13 @@ class ScreenColor:
 
     rgb: Rgb
     """Its commonest colour, R'G'B' in [0, 1]."""
-    difference: float
-    """Its channel's light above that of the others; beside a clean plate, as a multiple of the plate's."""
+    difference: Surface
+    """Its channel's light above that of the others, over the frame; beside a clean plate, as a multiple of the
+    plate's."""
     spread: float
-    """How far the screen itself goes from that, as a part of it: alpha up to here is the screen's noise and shade."""
+    """How far the screen itself goes from that, as a part of it: alpha up to here is its noise and its shade."""
+    calm: float
+    """The same of means over cells of 4 × 4 pixels, which have less noise."""
     share: float
     """How much of the picture it takes, the border above all."""
 
@@ -111,7 +130,16 @@ class Screens:
     def from_json(cls, record: Mapping[str, Any]) -> Screens:
         """What `as_json` gave, after a way through JSON."""
         shots = (
-            ShotScreen(shot["start"], ScreenColor(**{**shot["screen"], "rgb": tuple(shot["screen"]["rgb"])}))
+            ShotScreen(
+                shot["start"],
+                ScreenColor(
+                    tuple(shot["screen"]["rgb"]),
+                    tuple(shot["screen"]["difference"]),
+                    shot["screen"]["spread"],
+                    shot["screen"]["calm"],
+                    shot["screen"]["share"],
+                ),
+            )
             for shot in record["shots"]
         )
         return cls(record["hue"], tuple(shots), tuple(record["rows"]), tuple(record["columns"]))
@@ -132,15 +160,45 @@ def key(
     screen's spread of its colour is exactly 0, what is as near to having no difference exactly 1.
     """
     alpha = torch.empty(luma.shape, dtype=torch.float32, device=luma.device)
+    height, width = luma.shape[-2:]
+    across = _places(width, luma.device)
     for rows in strips(luma):
         own, stronger = _channels(luma[rows], _rows_of(chroma, rows[1], luma.shape[-2:]), coding, hue)
         part = own.pow_(LIGHT).sub_(stronger.pow_(LIGHT))
-        if shade is None:
-            part.mul_(-1 / screen.difference)
-        else:
-            part.div_(shade[rows]).mul_(-1 / screen.difference)
-        alpha[rows] = _clipped(part.add_(1), screen.spread)
-    return _filled(alpha)
+        whole = surface(screen.difference, _places(height, luma.device)[rows[1]], across)
+        part.div_(whole if shade is None else whole * shade[rows]).neg_()
+        alpha[rows] = _clipped(part.add_(1), _NEAR_SUBJECT * screen.spread)
+    return _settled(alpha, screen)
+
+
+def _places(side: int, device: torch.device) -> Tensor:
+    """The middles of so many pixels, from −1 to 1."""
+    return (torch.arange(side, device=device, dtype=torch.float32) + 0.5) * (2 / side) - 1
+
+
+def surface(light: Surface, down: Tensor, across: Tensor) -> Tensor:
+    """The light (h, w) at places from −1 to 1: down (h,), across (w,); nowhere far from that in the middle of it."""
+    one, x, y, xx, xy, yy = light
+    by_row, by_column = (down * y + down.square() * yy + one)[:, None], (across * x + across.square() * xx)[None]
+    # Behind the subject it is not seen: there a fit must not run away.
+    low, high = (one * limit for limit in _UNEVEN)
+    return torch.addmm(by_row + by_column, down[:, None], (across * xy)[None]).clamp_(low, high)
+
+
+def _fitted(seen: Tensor, weight: Tensor) -> Surface:
+    """The smooth light that is nearest, by least squares, to what is seen (T, 1, h, w), where `weight` is not 0."""
+    down, across = (_places(side, seen.device) for side in seen.shape[-2:])
+    y, x = (part.flatten().to(torch.float64) for part in torch.meshgrid(down, across, indexing="ij"))
+    terms = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=1)
+    weights = weight.sum(0).flatten().to(torch.float64)
+    sums = (seen * weight).sum(0).flatten().to(torch.float64)
+    middle = float(sums.sum() / weights.sum())
+    # A little is held to one even light: what a narrow screen does not tell is not made up.
+    held = torch.eye(6, dtype=torch.float64) * (_EVEN * float(weights.sum()))
+    target = torch.tensor([middle, 0, 0, 0, 0, 0], dtype=torch.float64)
+    found = torch.linalg.solve(terms.T @ (terms * weights[:, None]) + held, terms.T @ sums + held @ target)
+    one, *others = found.tolist()
+    return (one, others[0], others[1], others[2], others[3], others[4])
 
 
 def _channels(luma: Tensor, chroma: Tensor, coding: Coding, hue: Hue) -> tuple[Tensor, Tensor]:
@@ -180,25 +238,30 @@ def _clipped(alpha: Tensor, spread: float) -> Tensor:
     return torch.minimum(alpha, toe, out=toe).maximum(head).clamp_(0, 1)
 
 
-def _filled(alpha: Tensor) -> Tensor:
-    """Alpha, in place, with 1 where all round it is nearly solid: a reflection of the screen is no hole."""
+def _settled(alpha: Tensor, screen: ScreenColor) -> Tensor:
+    """Alpha, in place: 0 where all round there is nothing but the screen's noise, 1 where all round it is nearly solid,
+    for a reflection of the screen is no hole."""
     height, width = alpha.shape[-2:]
-    grid = (-(-height // _GRID), -(-width // _GRID))
-    reach = max(1, round(min(height, width) * _SOLID_RADIUS / _GRID))
-    least = lowest(_coarse(alpha, grid), reach)
+    grid = (-(-height // CELL), -(-width // CELL))
+    reach = max(1, round(min(height, width) * _ROUND / CELL))
+    least, mean = _over_cells(alpha, grid)
     low, high = _SOLID
-    solid = ((least - low) / (high - low)).clamp_(0, 1)
-    large = resize(solid, (grid[0] * _GRID, grid[1] * _GRID))[..., :height, :width]
-    return torch.maximum(alpha, large, out=alpha)
+    solid = ((lowest(least, reach) - low) / (high - low)).clamp_(0, 1)
+    # A screen without noise has no spread: there nothing is taken off.
+    seen = ((highest(mean, reach) - screen.calm) / max(screen.calm, _FAINT)).clamp_(0, 1)
+    whole = (grid[0] * CELL, grid[1] * CELL)
+    solid, seen = (resize(part, whole)[..., :height, :width] for part in (solid, seen))
+    return torch.maximum(alpha.mul_(seen), solid, out=alpha)
 
 
-def _coarse(alpha: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The least of every cell of alpha (T, 1, H, W); the border goes on."""
+def _over_cells(alpha: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The least and the mean of every cell of alpha (T, 1, H, W); the border goes on."""
     height, width = alpha.shape[-2:]
-    if (height, width) != (grid[0] * _GRID, grid[1] * _GRID):
-        alpha = F.pad(alpha, (0, grid[1] * _GRID - width, 0, grid[0] * _GRID - height), mode="replicate")
-    rows = alpha.view(len(alpha), 1, grid[0], _GRID, grid[1] * _GRID).amin(3)
-    return rows.view(len(alpha), 1, *grid, _GRID).amin(4)
+    if (height, width) != (grid[0] * CELL, grid[1] * CELL):
+        alpha = F.pad(alpha, (0, grid[1] * CELL - width, 0, grid[0] * CELL - height), mode="replicate")
+    rows = alpha.view(len(alpha), 1, grid[0], CELL, grid[1] * CELL)
+    least, mean = rows.amin(3), rows.mean(3)
+    return least.view(len(alpha), 1, *grid, CELL).amin(4), mean.view(len(alpha), 1, *grid, CELL).mean(4)
 
 
 def lowest(planes: Tensor, reach: int) -> Tensor:
@@ -213,11 +276,12 @@ def highest(planes: Tensor, reach: int) -> Tensor:
 
 
 def find_screen(
-    pictures: Tensor, hue: Hue, paint: Rgb | None = None, shade: Tensor | None = None
+    pictures: Tensor, cells: Tensor, hue: Hue, paint: Rgb | None = None, shade: Tensor | None = None
 ) -> ScreenColor | None:
     """The screen of a shot, from small pictures of it; None where there is none of that hue.
 
-    `pictures` (T, 3, h, w) R'G'B' in [0, 1] are pixels picked out, not means, so that they have the clip's noise.
+    `pictures` (T, 3, h, w) R'G'B' in [0, 1] are pixels picked out, not means, so that they have the clip's noise;
+    `cells`, of the same size, are the means of the cells round them.
     `paint` is the screen's colour where it is known; `shade` (1, 1, h, w) as for `key`, picked out likewise.
     """
     excess, own = difference(pictures, hue), pictures[:, _CHANNEL[hue][0]][:, None].clamp(0, 1) ** LIGHT
@@ -237,11 +301,21 @@ def find_screen(
     if share < _LEAST_SHARE / 2:
         return None
     relative = excess if shade is None else excess / shade
-    seen = relative.flatten()[near]
-    middle = float(seen.median())
+    seen = near.view(relative.shape)
+    light: Surface = (float(relative[seen].median()), 0, 0, 0, 0, 0)
+    down, across = (_places(side, pictures.device) for side in pictures.shape[-2:])
     if paint is not None and shade is None:
-        middle = float(difference(torch.tensor(paint).view(1, 3, 1, 1), hue))
-    return ScreenColor(rgb, middle, _spread(1 - relative / middle), share)
+        light = (float(difference(torch.tensor(paint).view(1, 3, 1, 1), hue)), 0, 0, 0, 0, 0)
+    else:
+        for _ in range(_FITS):
+            clear = _clear(1 - relative / surface(light, down, across))
+            if not bool(clear.any()):
+                break
+            light = _fitted(relative, clear.to(torch.float32))
+    whole = surface(light, down, across) * (1 if shade is None else shade)
+    clear = _clear(1 - excess / whole)
+    spread, calm = (_spread(1 - difference(each, hue) / whole, clear) for each in (pictures, cells))
+    return ScreenColor(rgb, light, spread, calm, share)
 
 
 def _border_weight(pictures: Tensor) -> Tensor:
@@ -268,10 +342,17 @@ def _commonest(colours: Tensor, weight: Tensor) -> Rgb:
     return red, green, blue
 
 
-def _spread(alpha: Tensor) -> float:
-    """How far the screen goes from 0 in alpha (T, 1, h, w), away from every edge."""
-    inside = highest(alpha, 2) < 0.5
-    seen = alpha[inside]
+def _clear(alpha: Tensor) -> Tensor:
+    """Where, in alpha (T, 1, h, w), there is the screen and nothing of the subject near."""
+    reach = max(1, round(min(alpha.shape[-2:]) * _CLEAR_OF_SUBJECT))
+    # Means of nine: a single pixel of noise is no subject.
+    calm = F.avg_pool2d(F.pad(alpha, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return highest(calm, reach) < _SUBJECT
+
+
+def _spread(alpha: Tensor, clear: Tensor) -> float:
+    """How far the screen goes from 0 in alpha (T, 1, h, w), where it is clear."""
+    seen = alpha[clear]
     if len(seen) == 0:
         return MOST_SPREAD
     farthest = float(seen.sort().values[min(int(len(seen) * _NEARLY_ALL), len(seen) - 1)])
