@@ -44,6 +44,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from vmatte.canvas import plan_canvas
 from vmatte.clip import ClipInfo
 from vmatte.encodings import ENCODINGS, Encoding
 from vmatte.frames import LayerBatch
@@ -121,12 +122,12 @@ def on_one_thread(
             mattes = matte(watch.around("upload", upload(decoded, clip.delivery, model.device)), model, 1, watch)
             if not isinstance(smoothing, NoSmoothing):
                 mattes = watch.around("smooth", smooth(mattes, smoothing))
-            return watch.around("foreground", foreground(watch.around("settle", settle(mattes))))
+            return watch.around("foreground", foreground(watch.around("settle", settle(mattes)), job.foreground))
 
         if isinstance(job.background, NoPlate):
             yield cut_out(matted(subject.played_back(), range(subject.frames), stopwatch), job.row.alpha_bits)
             return
-        plate = stack.enter_context(open_plate(job.background, clip, torch.device("cpu")))
+        plate = stack.enter_context(open_plate(job.background, plan_canvas(job, clip, None), torch.device("cpu")))
         list(compose(matted(subject.played_back(), range(1), Stopwatch()), plate))
         yield compose(matted(subject.played_back(), range(subject.frames), stopwatch), plate)
 
@@ -149,7 +150,7 @@ def pipeline_cost(subject: Subject, folder: Path) -> float:
         segment = Segment(0, frames=frames, read=frames)
         model = subject.played_back()
         matted = settled_mattes(clip, [segment], model, NoSmoothing(), 1, Stopwatch())
-        with layers(job, clip, matted, model.device, Stopwatch()) as made:
+        with layers(job, plan_canvas(job, clip, None), matted, model.device, Stopwatch()) as made:
             encode(made, path, job.row, clip.delivery, clip.rate)
 
     return cpu_ms(render, subject.frames)

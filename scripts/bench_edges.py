@@ -48,6 +48,7 @@ from vmatte.frames import FrameBatch, MatteBatch, SubjectBatch
 from vmatte.imaging.blur import box_mean
 from vmatte.imaging.color import rgb_to_ycbcr, rounded, ycbcr_to_rgb
 from vmatte.imaging.compositing import recolored
+from vmatte.imaging.foreground import estimate_foreground
 from vmatte.imaging.resize import resize
 from vmatte.measure.metrics import Region, edge_band, grad, mad, mean
 from vmatte.measure.steadiness import Follower, FrameSteadiness, mean_steadiness
@@ -104,6 +105,7 @@ FOREGROUNDS: dict[str, Estimator] = {
     "source": lambda frames, _: (frames.luma, frames.chroma),
     "blur fusion": blur_fusion,
     "pymatting ml": pymatting_ml,
+    "ours": lambda frames, alpha: estimate_foreground(frames.luma, frames.chroma, alpha, frames.coding),
 }
 STEADY: dict[str, Callable[[Tensor], Tensor]] = {
     "steady": lambda alpha: alpha,

@@ -333,6 +333,7 @@ def render_cost(render: Render, subject: Subject) -> dict[str, object]:
 
 def write(render: Render, model: MattingModel, segments: Sequence[Segment], stopwatch: Stopwatch) -> None:
     """Render segments and join them, as `vmatte run` does."""
+    from vmatte.canvas import plan_canvas
     from vmatte.pipeline import layers, settled_mattes, smoothing_for
     from vmatte.video.join import EncodedSegment, join
     from vmatte.video.write import encode
@@ -342,7 +343,10 @@ def write(render: Render, model: MattingModel, segments: Sequence[Segment], stop
         path = render.folder / f"{segment.number}{job.row.suffix}"
         smoothing = smoothing_for(job.smoothing, model.spec)
         matted = settled_mattes(clip, [segment], model, smoothing, render.batch, stopwatch)
-        with layers(job, clip, matted, model.device, stopwatch) as batches, stopwatch.step("encode"):
+        with (
+            layers(job, plan_canvas(job, clip, None), matted, model.device, stopwatch) as batches,
+            stopwatch.step("encode"),
+        ):
             encoded.append(EncodedSegment(path, tuple(encode(batches, path, job.row, clip.delivery, clip.rate))))
     join(encoded, render.clip, render.job.row, render.folder / "joined.mp4")
 

@@ -158,7 +158,7 @@ def test_a_folder_of_greys_has_the_errors_of_its_formulas(bench: Bench, folder: 
     assert numbers["foreground"]["mean"]["blur fusion"]["true alpha"] == pytest.approx(ratio)
 
 
-@pytest.mark.parametrize("name", ["blur fusion", "pymatting ml"])
+@pytest.mark.parametrize("name", ["blur fusion", "pymatting ml", "ours"])
 def test_an_estimate_takes_most_of_the_background_out(name: str) -> None:
     if name == "pymatting ml" and find_spec("pymatting") is None:
         pytest.skip("pymatting is not installed; it is only compared with")

@@ -65,7 +65,7 @@ def options_of_run() -> list[list[str]]:
     """The long names of each option of `vmatte run`, as the parser has them; without how it is presented."""
     command = typer.main.get_command(cli.app).commands["run"]  # type: ignore[attr-defined]
     named = [[name[2:] for name in each.opts if name.startswith("--")] for each in command.params]
-    return [names for names in named if names and names[0] not in ("quiet", "json", "help")]
+    return [names for names in named if names and names[0] not in ("quiet", "json", "preview", "help")]
 
 
 def test_the_keys_are_the_options_of_run() -> None:

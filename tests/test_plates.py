@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import floor
 from pathlib import Path
 
+import av
 import clips
 import cv2
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import vmatte
+from vmatte.errors import JobError
+from vmatte.options import BlurPlate, FilePlate, GradientPlate, Plate
+from vmatte.plates import check_plate
 
 Picture = NDArray[np.uint8]
 
@@ -26,11 +30,24 @@ QUADRANTS = ((200, 40, 40), (40, 180, 60), (50, 60, 210), (190, 190, 50))
 
 
 def shown(
-    plate: Path | str, folder: Path, clip: Path | None = None, *, size: tuple[int, int] = (64, 48)
+    plate: Path | str | Plate,
+    folder: Path,
+    clip: Path | None = None,
+    *,
+    size: tuple[int, int] = (64, 48),
+    **words: object,
 ) -> list[Picture]:
     """The frames (H, W, 3) of a black clip over the plate."""
     clip = clip or clips.black_clip(folder / "black.mp4", width=size[0], height=size[1])
-    report = vmatte.run(clip, background=plate, output=folder / "shown", encoding="png", model="luma-key")
+    report = vmatte.run(
+        clip,
+        background=plate,
+        output=folder / "shown",
+        encoding="png",
+        model="luma-key",
+        overwrite=True,
+        **words,  # type: ignore[arg-type]
+    )
     return [np.asarray(Image.open(path)) for path in sorted(report.output.iterdir())]
 
 
@@ -78,6 +95,40 @@ def test_a_picture_of_another_size_is_scaled_until_it_covers(size: tuple[int, in
     (frame,) = shown(tmp_path / "plate.png", tmp_path)
     assert frame.shape == (48, 64, 3)
     assert_close(middles(frame), QUADRANTS)
+
+
+@pytest.mark.parametrize("fit", ["contain", "stretch"])
+@pytest.mark.parametrize("size", [(128, 48), (64, 96), (97, 49)])
+@pytest.mark.parametrize("suffix", [".png", ".420.mkv", ".444.mkv"])
+def test_a_plate_is_contained_or_stretched(suffix: str, size: tuple[int, int], fit: str, tmp_path: Path) -> None:
+    plate, picture = tmp_path / f"plate{suffix}", quadrants(160, 120)
+    if suffix == ".png":
+        Image.fromarray(picture).save(plate)
+    else:
+        planes = [np.empty((120, 160), "u1") for _ in range(3)]
+        for y, x in np.ndindex(2, 2):
+            for plane, code in zip(planes, clips.codes_of(QUADRANTS[2 * y + x]), strict=True):
+                plane[60 * y : 60 * y + 60, 80 * x : 80 * x + 80] = code
+        halved = suffix == ".420.mkv"
+        frame = (planes[0], *(plane[::2, ::2] if halved else plane for plane in planes[1:]))
+        clips.write_clip(plate, [frame], codec="ffv1", pix_fmt="yuv420p" if halved else "yuv444p")  # type: ignore[list-item]
+    (frame_shown,) = shown(plate, tmp_path, size=size, fit=fit)
+    width, height = size
+    if fit == "stretch":
+        part = frame_shown
+    elif width / height > 4 / 3:
+        inner = round(height * 4 / 3 / 2) * 2
+        left = (width // 2 - inner // 2) // 2 * 2
+        part = frame_shown[:, left : left + inner]
+        assert_close(frame_shown[:, : left - 1], 0)
+        assert_close(frame_shown[:, left + inner + 1 :], 0)
+    else:
+        inner = round(width * 3 / 4 / 2) * 2
+        top = (height // 2 - inner // 2) // 2 * 2
+        part = frame_shown[top : top + inner]
+        assert_close(frame_shown[: top - 1], 0)
+        assert_close(frame_shown[top + inner + 1 :], 0)
+    assert_close(middles(part), QUADRANTS, levels=3)
 
 
 # EXIF 2.3, tag Orientation: on which side of the upright picture the file's row 0 and column 0 lie.
@@ -241,6 +292,39 @@ def test_a_colour_is_that_colour(word: str, rgb: tuple[int, int, int], tmp_path:
     assert_close(frame, rgb)
 
 
+def ramp_of(stops: list[tuple[int, int, int]], along: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Colours at places in [0, 1] between stops in even steps, by numpy."""
+    places = np.linspace(0, 1, len(stops))
+    return np.stack([np.interp(along, places, [stop[c] for stop in stops]) for c in range(3)], axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("angle", "along"),
+    [
+        (0, lambda y, _: y),
+        (90, lambda _, x: x),
+        (180, lambda y, _: 1 - y),
+        (-90, lambda _, x: 1 - x),
+        # From corner to corner: cos 60° of 48 rows and sin 60° of 64 columns.
+        (60, lambda y, x: (y * 48 * 0.5 + x * 64 * 0.8660254) / (48 * 0.5 + 64 * 0.8660254)),
+    ],
+)
+def test_a_gradient_runs_through_its_colours_in_even_steps(
+    angle: float, along: Callable[[Picture, Picture], NDArray[np.float64]], tmp_path: Path
+) -> None:
+    stops = [(0, 0, 128), (200, 220, 240), (255, 140, 0)]
+    (frame,) = shown(GradientPlate(colors=tuple(stops), angle=angle), tmp_path)
+    y, x = np.meshgrid((np.arange(48) + 0.5) / 48, (np.arange(64) + 0.5) / 64, indexing="ij")
+    # At a stop the slope of eight-bit chroma, which lies on pairs of pixels, is mixed.
+    assert_close(frame, ramp_of(stops, along(y, x)), levels=6)
+    assert np.abs(frame - ramp_of(stops, along(y, x))).mean() < 1
+
+
+def test_a_gradients_words_are_colours_from_top_to_bottom(tmp_path: Path) -> None:
+    (frame,) = shown("gradient:#000, #808080", tmp_path, size=(16, 64))
+    assert_close(frame[:, 8, 1], 128 * (np.arange(64) + 0.5) / 64)
+
+
 # Videos
 
 
@@ -277,6 +361,89 @@ def test_a_video_loops_and_keeps_its_own_time(
     plate = coded_plate(tmp_path / "plate.mp4", plate_frames, rate=plate_rate)
     due = [floor(number / clip_rate * plate_rate) % plate_frames for number in range(20)]
     assert [number_of(frame) for frame in shown(plate, tmp_path, clip)] == due
+
+
+@pytest.mark.parametrize(
+    ("plate_rate", "part", "play", "due"),
+    [
+        (25, {}, "hold", [0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4]),
+        (25, {}, "ping-pong", [0, 1, 2, 3, 4, 4, 3, 2, 1, 0, 0, 1]),
+        (50, {}, "ping-pong", [0, 2, 4, 3, 1, 0, 2, 4, 3, 1, 0, 2]),
+        (Fraction(25, 2), {}, "hold", [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 4]),
+        (25, {"start": 0.04}, "loop", [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]),
+        (25, {"start": 0.12}, "loop", [3, 4, 3, 4, 3, 4, 3, 4, 3, 4, 3, 4]),  # 0.12 is below 3/25 as a binary fraction
+        (25, {"end": 0.12}, "loop", [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]),
+        (25, {"start": 0.04, "end": 0.16}, "hold", [1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]),
+        (25, {"start": 0.04, "end": 0.16}, "ping-pong", [1, 2, 3, 3, 2, 1, 1, 2, 3, 3, 2, 1]),
+        # Parts of frames: from the middle of frame 1 to the middle of 3, seen at 0, 0.04, 0.08, …
+        (25, {"start": 0.06, "end": 0.14}, "ping-pong", [1, 2, 3, 2, 1, 2, 3, 2, 1, 2, 3, 2]),
+    ],
+)
+def test_a_video_plays_as_it_is_told(
+    plate_rate: Fraction | int, part: dict[str, float], play: str, due: list[int], tmp_path: Path
+) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 12)
+    plate = coded_plate(tmp_path / "plate.mp4", 5, rate=plate_rate)
+    choice = FilePlate.model_validate({"path": plate, "play": play, **part})
+    assert [number_of(frame) for frame in shown(choice, tmp_path, clip)] == due
+
+
+@pytest.mark.parametrize("held_frames", [1, 3, 100])
+def test_a_video_runs_backwards_in_bounded_memory_and_in_segments(
+    held_frames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmatte.playback._AT_ONCE_BYTES", held_frames * 64 * 48 * 3)
+    clip = clips.black_clip(tmp_path / "clip.mp4", 40)
+    options = {"qp": "0", "preset": "medium", "bf": "3", "b-adapt": "0", "g": "250"}
+    plate = coded_plate(tmp_path / "plate.mp4", 17, options=options)
+    there_and_back = [*range(17), *reversed(range(17))]
+    frames = shown(plate, tmp_path, clip, play="ping-pong", segment_frames=7)
+    assert [number_of(frame) for frame in frames] == [there_and_back[number % 34] for number in range(40)]
+
+
+@pytest.mark.parametrize("play", ["loop", "ping-pong", "hold"])
+def test_a_damaged_frame_of_a_video_is_the_one_before_it_wherever_a_segment_begins(play: str, tmp_path: Path) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 20)
+    options = {"qp": "0", "preset": "ultrafast", "bf": "0", "g": "1"}
+    plate = coded_plate(tmp_path / "plate.mp4", 8, options=options)
+    with av.open(str(plate)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(plate.read_bytes())
+    for at, size in packets[4:6]:
+        content[at : at + size] = bytes(size)
+    plate.write_bytes(content)
+    order = {
+        "loop": [number % 8 for number in range(20)],
+        "ping-pong": [[*range(8), *reversed(range(8))][number % 16] for number in range(20)],
+        "hold": [min(number, 7) for number in range(20)],
+    }[play]
+    due = [3 if number in (4, 5) else number for number in order]
+    for segment_frames in (240, 5, 1):
+        frames = shown(plate, tmp_path, clip, play=play, segment_frames=segment_frames)
+        assert [number_of(frame) for frame in frames] == due
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ({"start": 0.2}, r"is 0\.200 s long; its start cannot be at 0\.2 s"),
+        ({"start": 7}, r"is 0\.200 s long; its start cannot be at 7 s"),
+        ({"end": 0.21}, r"is 0\.200 s long; its end cannot be at 0\.21 s"),
+    ],
+)
+def test_a_part_that_a_video_does_not_have_is_an_error(part: dict[str, float], says: str, tmp_path: Path) -> None:
+    plate = coded_plate(tmp_path / "plate.mp4", 5)
+    with pytest.raises(JobError, match=says):
+        shown(FilePlate.model_validate({"path": plate, **part}), tmp_path)
+    assert not (tmp_path / "shown").exists()
+
+
+def test_a_part_must_have_a_length_and_a_picture_has_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"end \(1\) is not after start \(1\)"):
+        FilePlate(path=tmp_path / "plate.mp4", start=1, end=1)
+    Image.new("RGB", (64, 48)).save(tmp_path / "plate.png")
+    with pytest.raises(JobError, match="is a picture, which has no start and no end"):
+        check_plate(FilePlate(path=tmp_path / "plate.png", start=1))
 
 
 def test_a_longer_video_is_left_when_the_clip_ends(tmp_path: Path) -> None:
@@ -417,7 +584,7 @@ def test_a_bright_subject_does_not_bleed_into_its_background(
     clip = clips.write_clip(
         tmp_path / "clip.mkv", [planes], codec="ffv1", pix_fmt="yuv420p" if half_chroma else "yuv444p"
     )
-    (frame,) = shown("blur", tmp_path, clip)
+    (frame,) = shown("blur", tmp_path, clip, foreground="source")
     outside = np.ones((height, width), bool)
     outside[middle[0].start - 2 : middle[0].stop + 2, middle[1].start - 2 : middle[1].stop + 2] = False
     assert_close(frame[outside], background, levels=3)
@@ -428,7 +595,9 @@ def test_a_background_without_a_subject_is_blurred_by_a_gaussian(tmp_path: Path)
     luma = np.full((200, 320), 16)
     luma[:, 160:] = 26
     clip = clips.write_clip(tmp_path / "clip.mkv", [clips.gray(luma)], codec="ffv1")
-    report = vmatte.run(clip, background="blur", output=tmp_path / "out", encoding="png", model="luma-key")
+    report = vmatte.run(
+        clip, background="blur", output=tmp_path / "out", encoding="png", model="luma-key", foreground="source"
+    )
     (picture,) = report.output.iterdir()
     row = np.asarray(Image.open(picture))[100, :, 0].astype(float)
     high = row[-1]
@@ -459,3 +628,36 @@ def test_a_videos_chroma_lies_where_its_luma_does(
     wanted = np.asarray(Image.open(tmp_path / "bars.png").convert("RGB")).astype(int)
     middles = [11 + 23 * bar for bar in range(7)]
     assert np.abs(shown[30, middles] - wanted[30, middles]).max() <= 6
+
+
+def test_on_another_canvas_the_blurred_background_covers_it(tmp_path: Path) -> None:
+    """Thirds of dim colour, far from each other's blur: of a clip that is 3:1, a canvas of 1:1 shows the middle one."""
+    thirds = [(30, 0, 0), (0, 25, 0), (0, 0, 40)]
+    planes = [np.empty((60, 180), "u1") for _ in range(3)]
+    for third, rgb in enumerate(thirds):
+        for plane, code in zip(planes, clips.codes_of(rgb), strict=True):
+            plane[:, 60 * third : 60 * third + 60] = code
+    clip = clips.write_clip(tmp_path / "clip.mkv", [(planes[0], planes[1], planes[2])], codec="ffv1")
+    # The clip itself, whose faint matte shows a little of it, is put to the side.
+    place = {"size": "120x120", "subject_scale": 0.05, "subject_x": "left"}
+    report = vmatte.run(
+        clip, background=BlurPlate(radius=0.01), output=tmp_path / "out", encoding="png", model="luma-key", **place
+    )
+    (picture,) = report.output.iterdir()
+    frame = np.asarray(Image.open(picture))
+    assert frame.shape == (120, 120, 3)
+    assert_close(frame[10:100, 30:110], thirds[1], levels=3)
+
+
+@pytest.mark.parametrize("half_chroma", [False, True], ids=["444", "420"])
+def test_where_a_subject_was_its_background_is_filled_in(half_chroma: bool, tmp_path: Path) -> None:
+    """A white subject of alpha one takes two thirds of the height; moved aside, only background is left."""
+    background = (20, 30, 60)
+    planes = clips.flat(clips.codes_of(background), 240, 180, half_chroma=half_chroma)
+    for plane, code in zip(planes, clips.codes_of((255, 255, 255)), strict=True):
+        height, width = plane.shape
+        plane[height // 3 :, width // 3 : width * 2 // 3] = code
+    pix_fmt = "yuv420p" if half_chroma else "yuv444p"
+    clip = clips.write_clip(tmp_path / "clip.mkv", [planes], codec="ffv1", pix_fmt=pix_fmt)
+    (frame,) = shown("blur", tmp_path, clip, subject_scale=0.1, subject_x="left", subject_y="top")
+    assert_close(frame[20:], background, levels=4)

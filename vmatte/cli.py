@@ -213,60 +213,70 @@ def run(
         bool | None, typer.Option("--cache/--no-cache", help="keep mattes for later renders", show_default="--cache")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="replace an existing output")] = False,
+    preview: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="write only a sheet of N frames: NAME_preview.png", show_default=False),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
 ) -> None:
     """Remove a clip's background; put another one behind it, or write a cutout with alpha."""
-    from vmatte.render import run as render_clip
+    from vmatte.job import Words, job_words, make_job, make_runtime, runtime_words
+    from vmatte.render import render_job
 
+    words: Words = {
+        "background": bg,
+        "output": output,
+        "encoding": encoding,
+        "model": model,
+        "weights": weights,
+        "smooth": smooth,
+        "strength": strength,
+        "device": device,
+        "precision": precision,
+        "batch": batch,
+        "compile": compile,
+        "licence_guard": licence_guard,
+        "segment_frames": segment_frames,
+        "cache": cache,
+        "fit": fit,
+        "play": play,
+        "crop": crop,
+        "remove_specks": remove_specks,
+        "fill_holes": fill_holes,
+        "black": black,
+        "white": white,
+        "gamma": gamma,
+        "choke": choke,
+        "feather": feather,
+        "garbage": garbage,
+        "hold_out": hold_out,
+        "subject": subject,
+        "subject_scale": subject_scale,
+        "subject_x": subject_x,
+        "subject_y": subject_y,
+        "screen": screen,
+        "clean_plate": clean_plate,
+        "despill": despill,
+        "foreground": foreground,
+        "size": size,
+        "rate": rate,
+        "blend": blend,
+        "light_wrap": light_wrap,
+        "color_match": color_match,
+        "shadow": shadow,
+        "grain": grain,
+        "overwrite": overwrite,
+    }
+    job, runtime = make_job(clip, **job_words(words)), make_runtime(**runtime_words(words))
     with _progress(quiet=quiet or as_json) as (on_frames, on_weights):
-        report = render_clip(
-            clip,
-            background=bg,
-            output=output,
-            encoding=encoding,
-            model=model,
-            weights=weights,
-            smooth=smooth,
-            strength=strength,
-            device=device,
-            precision=precision,
-            batch=batch,
-            compile=compile,
-            licence_guard=licence_guard,
-            segment_frames=segment_frames,
-            cache=cache,
-            fit=fit,
-            play=play,
-            crop=crop,
-            remove_specks=remove_specks,
-            fill_holes=fill_holes,
-            black=black,
-            white=white,
-            gamma=gamma,
-            choke=choke,
-            feather=feather,
-            garbage=garbage,
-            hold_out=hold_out,
-            subject=subject,
-            subject_scale=subject_scale,
-            subject_x=subject_x,
-            subject_y=subject_y,
-            screen=screen,
-            clean_plate=clean_plate,
-            despill=despill,
-            foreground=foreground,
-            size=size,
-            rate=rate,
-            blend=blend,
-            light_wrap=light_wrap,
-            color_match=color_match,
-            shadow=shadow,
-            grain=grain,
-            overwrite=overwrite,
-            on_frames=on_frames,
-            on_weights=on_weights,
-        )
+        if preview is not None:
+            from vmatte.preview import preview as render_preview
+
+            sheet = render_preview(job, runtime, preview, on_weights)
+            _say(json.dumps({"preview": str(sheet)}) if as_json else str(sheet))
+            return
+        report = render_job(job, runtime, on_frames=on_frames, on_weights=on_weights)
     if as_json:
         _say(json.dumps(_as_json(report)))
     elif not quiet:

@@ -95,6 +95,16 @@ class MatteBatch:
         if self.foreground is not None and self.foreground.shape != (len(self.alpha), 3, *self.frames.size):
             raise ValueError(f"foreground {tuple(self.foreground.shape)} does not fit alpha {tuple(self.alpha.shape)}")
 
+    def part(self, frames: range) -> MatteBatch:
+        """Those of its frames; what is kept of mattes is kept of whole batches."""
+        batch = self.frames
+        own = slice(frames.start - batch.index.start, frames.stop - batch.index.start)
+        return MatteBatch(
+            FrameBatch(frames, batch.luma[own], batch.chroma[own], batch.coding),
+            self.alpha[own],
+            None if self.foreground is None else self.foreground[own],
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectBatch:
@@ -108,6 +118,8 @@ class SubjectBatch:
     chroma: Tensor
     alpha: Tensor
     source: MatteBatch
+    numbers: range | None = None
+    """In the output, where that shows the clip at another rate."""
 
     def __post_init__(self) -> None:
         _check_planes(self.index, self.luma, self.chroma)
@@ -116,7 +128,8 @@ class SubjectBatch:
 
     @property
     def index(self) -> range:
-        return self.source.frames.index
+        """Of the output's frames; `source` has the clip's."""
+        return self.source.frames.index if self.numbers is None else self.numbers
 
     @property
     def coding(self) -> Coding:

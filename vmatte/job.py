@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict, TypeVar, Unpack, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from vmatte.encodings import ENCODINGS, Encoding, encoding_for_suffix
 from vmatte.errors import JobError
@@ -18,6 +19,7 @@ from vmatte.options import (
     BlurPlate,
     ColorMatch,
     ColorPlate,
+    Colors,
     ContactShadow,
     Edges,
     FileMask,
@@ -50,8 +52,22 @@ LicenceGuard = Literal["commercial", "permissive"]
 """Which weights are let through: those free for commercial use, or of these only the ones without copyleft."""
 
 
-Size = tuple[Annotated[int, Field(ge=16, le=16384)], Annotated[int, Field(ge=16, le=16384)]]
-Rate = Annotated[str, Field(pattern=r"^\d+(\.\d+|/[1-9]\d*)?$")]
+SIDES = range(16, 16385)
+"""Widths and heights that an output can be asked to have."""
+RATE = r"^\d+(\.\d+|/[1-9]\d*)?$"
+FASTEST = 1000
+"""Frames a second."""
+_Side = Annotated[int, Field(ge=SIDES.start, lt=SIDES.stop)]
+Size = tuple[_Side, _Side]
+
+
+def _possible(rate: str) -> str:
+    if not 0 < Fraction(rate) <= FASTEST:
+        raise ValueError(f"should be above 0 and at most {FASTEST}")
+    return rate
+
+
+Rate = Annotated[str, Field(pattern=RATE), AfterValidator(_possible)]
 
 
 class RenderJob(Record):
@@ -79,12 +95,12 @@ class RenderJob(Record):
     subject: Subject = Subject()
     screen: Screen | None = None
     """Beside a network's matte, the edge is keyed. None: no screen; `chroma-key` looks for one all the same."""
-    foreground: Literal["estimate", "source"] = "estimate"
+    foreground: Colors = "estimate"
     """The subject's colour where the matte is soft: estimated, or the clip's, with the old background in it."""
     size: Literal["clip", "plate"] | Size = "clip"
     """Of the output, (width, height)."""
     rate: Literal["clip", "plate"] | Rate = "clip"
-    """Frames a second of the output."""
+    """Frames a second of the output; `clip`: each frame of the clip, at its own time."""
     blend: Blend = "linear"
     """Whether edges are mixed as light, or as the codes that a display gets, as most editors do."""
     light_wrap: LightWrap | None = None
@@ -259,7 +275,7 @@ class JobWords(TypedDict, total=False):
     despill: float | None
     foreground: str | None
     size: str | None
-    rate: str | None
+    rate: str | float | None
     blend: str | None
     light_wrap: float | LightWrap | None
     color_match: float | ColorMatch | None
@@ -325,12 +341,13 @@ def make_job(clip: str | Path, **words: Unpack[JobWords]) -> RenderJob:
         "subject": _subject(words),
         "screen": _screen(words),
         "size": _size(words.get("size")),
+        "rate": _rate(words.get("rate")),
         "light_wrap": _strong(LightWrap, "light wrap", words.get("light_wrap")),
         "color_match": _strong(ColorMatch, "color match", words.get("color_match")),
         "shadow": _strong(ContactShadow, "shadow", words.get("shadow")),
         "grain": _strong(GrainMatch, "grain", words.get("grain")),
     }
-    for name in ("model", "segment_frames", "crop", "foreground", "rate", "blend"):
+    for name in ("model", "segment_frames", "crop", "foreground", "blend"):
         fields[name] = words.get(name)
     return _validated(RenderJob, {name: value for name, value in fields.items() if value is not None})
 
@@ -404,7 +421,19 @@ def _size(text: str | None) -> str | tuple[int, int] | None:
         return text
     if found is None:
         raise JobError(f"size cannot be {text!r}; give clip, plate, or WIDTHxHEIGHT such as 1080x1920")
-    return int(found[1]), int(found[2])
+    width, height = int(found[1]), int(found[2])
+    if width not in SIDES or height not in SIDES:
+        raise JobError(f"size cannot be {text!r}; a side has {SIDES.start} to {SIDES.stop - 1} pixels")
+    return width, height
+
+
+def _rate(rate: str | float | None) -> str | None:
+    if rate is None or rate in ("clip", "plate"):
+        return rate
+    text = str(rate)
+    if re.fullmatch(RATE, text) is None or not 0 < Fraction(text) <= FASTEST:
+        raise JobError(f"rate cannot be {text!r}; give clip, plate, or up to {FASTEST} frames a second: 25, 30000/1001")
+    return text
 
 
 def _strong(record: type[R], name: str, choice: float | R | None) -> R | None:

@@ -36,6 +36,12 @@ class FilePlate(Record):
     end: Annotated[float, Field(gt=0)] | None = None
     """Seconds from its beginning at which a video ends; None: with its last frame."""
 
+    @model_validator(mode="after")
+    def _ends_after_its_start(self) -> FilePlate:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"end ({self.end:g}) is not after start ({self.start:g})")
+        return self
+
 
 class ColorPlate(Record):
     """One colour, sRGB."""
@@ -224,6 +230,7 @@ class Screen(Record):
 
 
 # How the subject belongs to its plate
+Colors = Literal["estimate", "source"]
 Blend = Literal["linear", "display"]
 
 

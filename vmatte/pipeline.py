@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 import torch
 
+from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo
 from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch, SubjectBatch
 from vmatte.job import RenderJob
@@ -22,7 +23,9 @@ from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
 from vmatte.stages.key import ScreenKey, key_edges, matte_by_key
 from vmatte.stages.matte import matte
+from vmatte.stages.place import place
 from vmatte.stages.recall import recall
+from vmatte.stages.retime import retime
 from vmatte.stages.settle import settle
 from vmatte.stages.shape import shape
 from vmatte.stages.smooth import smooth
@@ -105,7 +108,7 @@ def _uploaded(
 @contextmanager
 def layers(
     job: RenderJob,
-    clip: ClipInfo,
+    canvas: Canvas,
     matted: Generator[MatteBatch, None, None],
     device: torch.device,
     stopwatch: Stopwatch,
@@ -119,15 +122,19 @@ def layers(
     if screen is not None and job.model != screen.spec.name:
         edged = stopwatch.around("key", key_edges(matted, screen))
     with ExitStack() as stack:
-        masks = stack.enter_context(open_masks(job, clip, device))
+        masks = stack.enter_context(open_masks(job, canvas.clip, device))
         shaped = stopwatch.around("shape", shape(edged, job.edges, masks))
-        subjects: Iterator[SubjectBatch] = stopwatch.around("foreground", foreground(shaped))
+        subjects: Iterator[SubjectBatch] = stopwatch.around("foreground", foreground(shaped, job.foreground))
         if screen is not None and job.screen is not None and job.screen.despill:
             subjects = stopwatch.around("despill", despill(subjects, screen.screens.hue, job.screen.despill))
+        if canvas.placement is not None:
+            subjects = stopwatch.around("place", place(subjects, canvas.placement))
+        if canvas.retimed:
+            subjects = retime(subjects, canvas.shows)
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)
         else:
-            made = compose(subjects, stack.enter_context(open_plate(job.background, clip, device)))
+            made = compose(subjects, stack.enter_context(open_plate(job.background, canvas, device)))
         layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)

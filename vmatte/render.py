@@ -17,6 +17,7 @@ import av
 import torch
 from torch import Tensor
 
+from vmatte.canvas import Canvas, plan_canvas
 from vmatte.clip import HDR_TRANSFERS, ClipInfo
 from vmatte.errors import EncodeError, KeptMatteError, ModelError, SourceError
 from vmatte.fingerprint import fingerprint, sha256_of_file, sha256_of_output, sha256_of_program
@@ -64,7 +65,8 @@ OnFrames = Callable[[int, int, Stopwatch], None]
 
 @dataclass(frozen=True, slots=True)
 class RenderReport:
-    """What a render came to. `seconds` is wall time; `lost` counts frames of the clip that could not be decoded."""
+    """What a render came to. `seconds` is wall time; `frames` are the output's, `lost` counts frames of the clip that
+    could not be decoded."""
 
     output: Path
     frames: int
@@ -93,6 +95,7 @@ class Plan:
     job: RenderJob
     runtime: Runtime
     clip: ClipInfo
+    canvas: Canvas
     choice: Choice
     smoothing: SmoothingMethod
     segments: tuple[Segment, ...]
@@ -156,10 +159,9 @@ def render_job(
 def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     """Check everything that can be wrong with a job and seen before a frame is rendered, and settle what is open."""
     clip = probe(job.clip)
-    if isinstance(job.background, FilePlate):
-        check_plate(job.background.path)
     check_mask(job.garbage, "garbage matte", clip)
     check_mask(job.hold_out, "hold-out matte", clip)
+    canvas = plan_canvas(job, clip, check_plate(job.background) if isinstance(job.background, FilePlate) else None)
     paths = list(job.files.values())
     if not was_published(job.output):
         check_output(job.output, paths, overwrite=runtime.overwrite, folder=job.row.is_sequence)
@@ -189,7 +191,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         encoding=repr(job.row),
         codecs=repr((av.__version__, av.library_versions)),  # segments of two encoders need not join
     )
-    return Plan(job, runtime, clip, choice, smoothing, tuple(segments), inputs, matte_fingerprint, whole)
+    return Plan(job, runtime, clip, canvas, choice, smoothing, tuple(segments), inputs, matte_fingerprint, whole)
 
 
 def announce(plan: Plan) -> None:
@@ -216,8 +218,8 @@ def check_unchanged(plan: Plan) -> None:
 
 @contextmanager
 def kept_mattes_of(plan: Plan) -> Iterator[KeptMattes | None]:
-    """What is kept of the clip's mattes; None where nothing is to be kept."""
-    if not _keeps_mattes(plan):
+    """What is kept of the clip's mattes; None where nothing is to be kept, or used."""
+    if not _uses_kept_mattes(plan):
         yield None
         return
     about = {"clip": str(plan.job.clip.absolute()), "model": plan.job.model, "frames": plan.clip.frames}
@@ -225,9 +227,14 @@ def kept_mattes_of(plan: Plan) -> Iterator[KeptMattes | None]:
         yield kept
 
 
-def _keeps_mattes(plan: Plan) -> bool:
+def _uses_kept_mattes(plan: Plan) -> bool:
     """A key is quicker than any file."""
     return plan.runtime.cache and not plan.choice.spec.is_key
+
+
+def _keeps_mattes(plan: Plan) -> bool:
+    """What is kept is kept of every frame; at another rate the layers are not of each."""
+    return _uses_kept_mattes(plan) and not plan.canvas.retimed
 
 
 def todo(plan: Plan, work: WorkFolder, kept: KeptMattes | None) -> list[Task]:
@@ -256,12 +263,13 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
     check_unchanged(plan)
     whole = work.whole.with_suffix(row.suffix)
     remove(whole)
-    join([segment for segment in segments if segment.written], clip, row, whole)
-    verify(whole, clip, row, written, alpha=job.layer == "cutout")
+    output = plan.canvas.output
+    join([segment for segment in segments if segment.written], output, row, whole)
+    verify(whole, output, row, written, alpha=job.layer == "cutout")
     report = RenderReport(
         output=job.output,
         frames=len(written),
-        lost=clip.promised_frames - len(written),
+        lost=clip.promised_frames - clip.frames + plan.canvas.hidden(written),
         seconds=time.perf_counter() - started,
         model=choice.spec.name,
         licence="unknown: weights of your own" if choice.licence is None else choice.licence.name,
@@ -392,7 +400,7 @@ def _render(
     task: Task, network: Network, kept: KeptMattes | None, stopwatch: Stopwatch, on_frames: OnFrames | None
 ) -> None:
     plan, segments = task.plan, task.segments
-    job, clip = plan.job, plan.clip
+    job, clip, canvas = plan.job, plan.clip, plan.canvas
     if task.recalled and kept is not None:
         matted = kept_mattes(clip, segments, kept.read(segments), network.device, stopwatch)
         threads = _threads_for(None)
@@ -401,26 +409,26 @@ def _render(
         matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch)
         threads = _threads_for(model)
     folder = SegmentFolder(task.folder)
-    with threads, layers(job, clip, matted, network.device, stopwatch, network.screen()) as batches:
+    with threads, layers(job, canvas, matted, network.device, stopwatch, network.screen()) as batches:
         ahead = next(batches, None)
         for segment in segments:
 
-            def its_own(stop: int = segment.frames.stop) -> Iterator[LayerBatch]:
+            def its_own(stop: int = canvas.shown(segment.frames).stop) -> Iterator[LayerBatch]:
                 nonlocal ahead
                 while ahead is not None and ahead.index.start < stop:
                     yield ahead
                     if on_frames is not None:
-                        on_frames(ahead.index.stop, clip.frames, stopwatch)
+                        on_frames(canvas.clip_frames_before(ahead.index.stop), clip.frames, stopwatch)
                     ahead = next(batches, None)
                 # Before anything is finished of it: what is kept must be of the bytes that the fingerprint is of.
                 check_unchanged(plan)
 
             own = its_own()
-            if kept is not None and not task.recalled:
+            if kept is not None and not task.recalled and _keeps_mattes(plan):
                 own = kept.keep(segment, clip.delivery.bits, own)
             path = folder.unfinished(segment.number, job.row.suffix)
             with stopwatch.step("encode"):
-                written = encode(own, path, job.row, clip.delivery, clip.rate)
+                written = encode(own, path, job.row, clip.delivery, canvas.output.rate)
             with writing(path):
                 folder.finish(segment.number, [job.row.suffix], written)
 

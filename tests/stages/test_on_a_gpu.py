@@ -45,7 +45,9 @@ def rendered(device: str, chain: str, color: ColorTags) -> list[LayerBatch]:
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
     layers = list(
         download(
-            compose(foreground(mattes), plate) if chain == "compose" else cut_out(foreground(mattes), alpha_bits=10)
+            compose(foreground(mattes, "estimate"), plate)
+            if chain == "compose"
+            else cut_out(foreground(mattes, "estimate"), alpha_bits=10)
         )
     )
     for layer in layers:
@@ -85,7 +87,9 @@ def test_after_the_first_batch_nothing_waits_for_the_device(chain: str, color: C
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
     layers = iter(
         download(
-            compose(foreground(mattes), blurred) if chain == "compose" else cut_out(foreground(mattes), alpha_bits=10)
+            compose(foreground(mattes, "estimate"), blurred)
+            if chain == "compose"
+            else cut_out(foreground(mattes, "estimate"), alpha_bits=10)
         )
     )
     next(layers)

@@ -41,7 +41,10 @@ def planes(layers: Iterator[LayerBatch]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("foreground", [True, False])
 @pytest.mark.parametrize("bits", [8, 10])
 def test_composite_and_cutout_are_those_of_the_settled_matte(bits: int, foreground: bool, batch: int) -> None:
-    for layer in (lambda found: compose(colored(found), plate), lambda found: cut_out(colored(found), 10)):
+    for layer in (
+        lambda found: compose(colored(found, "estimate"), plate),
+        lambda found: cut_out(colored(found, "estimate"), 10),
+    ):
         new = planes(layer(settle(mattes(bits, FRAMES, foreground=foreground))))
         recalled = planes(layer(recall(frames(bits, batch), kept(bits, foreground=foreground))))
         assert len(new) == len(recalled)

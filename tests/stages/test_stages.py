@@ -99,11 +99,11 @@ def matted(frames: Iterable[FrameBatch], batch: int) -> Iterator[MatteBatch]:
 
 
 def composited(frames: range, batch: int) -> Iterator[LayerBatch]:
-    return compose(foreground(matted(upload(decoded(frames, batch), BT709_8, CPU), batch)), plate)
+    return compose(foreground(matted(upload(decoded(frames, batch), BT709_8, CPU), batch), "estimate"), plate)
 
 
 def cut(frames: range, batch: int) -> Iterator[LayerBatch]:
-    return cut_out(foreground(matted(upload(decoded(frames, batch), BT709_8, CPU), batch)), alpha_bits=10)
+    return cut_out(foreground(matted(upload(decoded(frames, batch), BT709_8, CPU), batch), "estimate"), alpha_bits=10)
 
 
 def whole(layers: Iterable[LayerBatch]) -> list[tuple[int, bytes]]:
@@ -177,7 +177,11 @@ def test_leaving_early_closes_the_source(chain: str) -> None:
             closed.append(True)
 
     mattes = trim(matted(upload(source(), BT709_8, CPU), 1), plan_segments(FRAMES, None, 0, 0))
-    layers = compose(foreground(mattes), plate) if chain == "compose" else cut_out(foreground(mattes), 8)
+    layers = (
+        compose(foreground(mattes, "estimate"), plate)
+        if chain == "compose"
+        else cut_out(foreground(mattes, "estimate"), 8)
+    )
     next(layers)
     layers.close()  # type: ignore[attr-defined]
     del mattes
@@ -223,31 +227,31 @@ def test_frames_of_another_matrix_are_recoded_to_ten_bits() -> None:
     assert frames.chroma.to(torch.int32).unique().tolist() == [512]
 
 
-def test_a_cutout_has_the_sources_own_colour_and_the_mattes_alpha() -> None:
+def test_a_cutout_has_the_sources_own_colour_if_asked_and_the_mattes_alpha() -> None:
     (frames,) = upload(decoded(range(1), 1), BT709_8, CPU)
     alpha = torch.linspace(0, 1, HEIGHT * WIDTH).view(1, 1, HEIGHT, WIDTH)
-    (layer,) = cut_out(foreground([MatteBatch(frames, alpha)]), alpha_bits=8)
+    (layer,) = cut_out(foreground([MatteBatch(frames, alpha)], "source"), alpha_bits=8)
     assert layer.alpha is not None
     assert torch.equal(layer.alpha.float(), (alpha * 255).round())
     assert torch.equal(layer.luma, frames.luma)
     assert torch.equal(layer.chroma, frames.chroma)
 
 
-def test_a_known_foreground_colours_soft_edges_alone() -> None:
-    (frames,) = upload(decoded(range(1), 1), BT709_8, CPU)
+def test_the_old_background_is_taken_out_of_soft_edges_alone() -> None:
     alpha = torch.zeros(1, 1, HEIGHT, WIDTH)
     alpha[..., 8:], alpha[..., 4:8] = 1, 0.5
-    white = MatteBatch(frames, alpha, foreground=torch.ones(1, 3, HEIGHT, WIDTH))
-    (layer,) = compose(foreground([white]), plate)
+    # A subject of 200 over 40, and some detail where it is solid.
+    luma = (40 + 160 * alpha).round().to(torch.uint8)
+    luma[..., 20:, 20] = 210
+    frames = FrameBatch(range(1), luma, torch.full((1, 2, HEIGHT // 2, WIDTH // 2), 128, dtype=torch.uint8), BT709_8)
+    # What a network says of the colour is not asked.
+    matte_batch = MatteBatch(frames, alpha, foreground=torch.ones(1, 3, HEIGHT, WIDTH))
+    (layer,) = compose(foreground([matte_batch], "estimate"), plate)
     assert layer.luma[..., :4].unique().tolist() == [80]
-    assert layer.luma[..., 4:8].unique().tolist() == [158]  # half of white's 235 and half of the plate's 80: 157.5
-    assert torch.equal(layer.luma[..., 8:], frames.luma[..., 8:])
-    assert torch.equal(layer.chroma[..., 5:], frames.chroma[..., 5:])
-    (layer,) = cut_out(foreground([white]), alpha_bits=8)
-    assert layer.luma[..., 4:8].unique().tolist() == [235]
-    assert torch.equal(layer.luma[..., 8:], frames.luma[..., 8:])
-    assert torch.equal(layer.luma[..., :4], frames.luma[..., :4])
-    assert layer.chroma[..., 2:4].unique().tolist() == [128]
+    assert layer.luma[..., 4:8].float().mean() == pytest.approx(140, abs=1)  # half of 200 and half of the plate's 80
+    assert torch.equal(layer.luma[..., 8:], luma[..., 8:])
+    (layer,) = compose(foreground([matte_batch], "source"), plate)
+    assert layer.luma[..., 4:8].unique().tolist() == [100]
 
 
 def test_a_foreground_of_another_size_is_refused() -> None:

@@ -8,6 +8,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +17,7 @@ import torch
 
 from vmatte.batch.run import groups
 from vmatte.batch.status import Board
+from vmatte.canvas import PlateShape, canvas_size, frame_rate, place_on
 from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, VmatteError
 from vmatte.job import RenderJob, Runtime
@@ -97,15 +100,16 @@ def plan(entries: Sequence[Entry], board: Board) -> Iterator[JobPlan]:
     makes_matte = {group[0] for group in groups(entries, range(len(entries)))}
     for number, (entry, status) in enumerate(zip(entries, board.jobs, strict=True)):
         clip, choice = seen.clip(entry.job.clip), seen.choice(entry.job, entry.runtime)
+        output = seen.output(entry.job)
         done = status.state == "skipped"
-        seconds = seen.seconds(entry.job, clip, choice, mattes=number in makes_matte)
+        seconds = seen.seconds(entry.job, clip, output, choice, mattes=number in makes_matte)
         yield JobPlan(
             where=entry.where,
             output=str(entry.job.output),
             done=done,
             frames=clip.frames,
             segments=len(plan_segments(clip.frames, entry.job.segment_frames, lead=0, tail=0)),
-            output_bytes=0 if done else _output_bytes(entry.job, clip),
+            output_bytes=0 if done else _output_bytes(entry.job, output),
             seconds=0.0 if done else seconds,
         )
 
@@ -158,11 +162,13 @@ def _duration(seconds: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Clip:
-    """Of a clip what planning needs: not the time of every frame, for there may be many clips."""
+    """Of a clip, or an output, what planning needs: not the time of every frame, for there may be many clips."""
 
     frames: int
     height: int
     width: int
+    duration: Fraction
+    """Seconds."""
 
     @property
     def megapixels(self) -> float:
@@ -174,7 +180,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self._clips: dict[Path, _Clip | VmatteError] = {}
-        self._plates: dict[Path, VmatteError | None] = {}
+        self._plates: dict[FilePlate, PlateShape | VmatteError] = {}
         self._choices: dict[tuple[str, Path | None, Runtime], Choice | VmatteError] = {}
         self._network_s: dict[tuple[object, ...], float | None] = {}
 
@@ -186,14 +192,22 @@ class _Seen:
                 self._clips[path] = error
         return _or_raise(self._clips[path])
 
-    def plate(self, path: Path) -> None:
-        if path not in self._plates:
+    def plate(self, plate: FilePlate) -> PlateShape:
+        if plate not in self._plates:
             try:
-                check_plate(path)
-                self._plates[path] = None
+                self._plates[plate] = check_plate(plate)
             except VmatteError as error:
-                self._plates[path] = error
-        _or_raise(self._plates[path])
+                self._plates[plate] = error
+        return _or_raise(self._plates[plate])
+
+    def output(self, job: RenderJob) -> _Clip:
+        clip = self.clip(job.clip)
+        plate = self.plate(job.background) if isinstance(job.background, FilePlate) else None
+        width, height = canvas_size(job, (clip.width, clip.height), plate)
+        place_on(job.subject, (clip.width, clip.height), (width, height))
+        rate = frame_rate(job, plate)
+        frames = clip.frames if rate is None else ceil(clip.duration * rate)
+        return _Clip(frames, height, width, clip.duration)
 
     def choice(self, job: RenderJob, runtime: Runtime) -> Choice:
         key = (job.model, job.weights, runtime.model_copy(update={"overwrite": False}))
@@ -204,20 +218,22 @@ class _Seen:
                 self._choices[key] = error
         return _or_raise(self._choices[key])
 
-    def seconds(self, job: RenderJob, clip: _Clip, choice: Choice, *, mattes: bool) -> float | None:
+    def seconds(self, job: RenderJob, clip: _Clip, output: _Clip, choice: Choice, *, mattes: bool) -> float | None:
         """What a render takes, roughly: the network is timed on one frame, the rest goes by the picture's size."""
-        beside_ms = _CPU_MS_A_MEGAPIXEL[job.encoding] * clip.megapixels
+        encoding_ms = _CPU_MS_A_MEGAPIXEL[job.encoding] * output.megapixels * output.frames
         network_s: float | None = 0.0
+        smoothing_ms = 0.0
         if mattes:
             key = (choice.spec.name, choice.own, choice.placement, clip.height, clip.width)
             if key not in self._network_s:
                 self._network_s[key] = _network_seconds(choice, clip)
             network_s = self._network_s[key]
             if not isinstance(smoothing_for(job.smoothing, choice.spec), NoSmoothing):
-                beside_ms += _SMOOTHING_CPU_MS_A_MEGAPIXEL * clip.megapixels
+                smoothing_ms = _SMOOTHING_CPU_MS_A_MEGAPIXEL * clip.megapixels * clip.frames
         if network_s is None:
             return None
-        return clip.frames * (network_s + beside_ms / 1000 / min(_STAGES_AT_ONCE, os.cpu_count() or 1))
+        beside_s = (encoding_ms + smoothing_ms) / 1000 / min(_STAGES_AT_ONCE, os.cpu_count() or 1)
+        return clip.frames * network_s + beside_s
 
 
 def _or_raise(kept: T | VmatteError) -> T:
@@ -227,17 +243,24 @@ def _or_raise(kept: T | VmatteError) -> T:
 
 
 def _size_of(clip: ClipInfo) -> _Clip:
-    return _Clip(clip.frames, clip.height, clip.width)
+    return _Clip(clip.frames, clip.height, clip.width, clip.duration)
 
 
 def _errors_of(entry: Entry, seen: _Seen) -> Iterator[VmatteError]:
-    job = entry.job
+    job, plate = entry.job, entry.job.background
     inputs = list(job.files.values())
-    checks: list[Callable[[], object]] = [lambda: seen.clip(job.clip), lambda: seen.choice(job, entry.runtime)]
-    if isinstance(job.background, FilePlate):
-        path = job.background.path
-        checks.append(lambda: seen.plate(path))
-    checks.append(lambda: _check_output(job, inputs, overwrite=entry.runtime.overwrite))
+    of_inputs: list[Callable[[], object]] = [lambda: seen.clip(job.clip)]
+    if isinstance(plate, FilePlate):
+        of_inputs.append(lambda: seen.plate(plate))
+    bad_inputs = list(_raised(of_inputs))
+    yield from bad_inputs
+    others: list[Callable[[], object]] = [] if bad_inputs else [lambda: seen.output(job)]
+    others.append(lambda: seen.choice(job, entry.runtime))
+    others.append(lambda: _check_output(job, inputs, overwrite=entry.runtime.overwrite))
+    yield from _raised(others)
+
+
+def _raised(checks: Sequence[Callable[[], object]]) -> Iterator[VmatteError]:
     for check in checks:
         try:
             check()
@@ -263,8 +286,8 @@ def _made_folder(output: Path) -> Path:
     return next(each for each in output.absolute().parents if each.exists())
 
 
-def _output_bytes(job: RenderJob, clip: _Clip) -> int:
-    return round(_BYTES_A_PIXEL[job.encoding, job.layer] * clip.megapixels * 1e6 * clip.frames)
+def _output_bytes(job: RenderJob, output: _Clip) -> int:
+    return round(_BYTES_A_PIXEL[job.encoding, job.layer] * output.megapixels * 1e6 * output.frames)
 
 
 def _network_seconds(choice: Choice, clip: _Clip) -> float | None:

@@ -7,6 +7,7 @@ between two rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from types import EllipsisType
 
@@ -48,11 +49,17 @@ def black(coding: Coding) -> tuple[int, int]:
     return coding.luma_ends[0], 1 << (coding.bits - 1)
 
 
-def _spans(coding: Coding) -> tuple[float, float]:
+def code_spans(coding: Coding) -> tuple[float, float]:
     """Codes between black and white, and between the extremes of chroma."""
     darkest, brightest = coding.luma_ends
     chroma = 2.0**coding.bits - 1 if coding.color.full_range else 224.0 * 2 ** (coding.bits - 8)
     return float(brightest - darkest), chroma
+
+
+def legal_codes(coding: Coding) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The lowest and the highest code of luma, and of chroma."""
+    unit = 1 << (coding.bits - 8)
+    return coding.luma_ends, coding.luma_ends if coding.color.full_range else (16 * unit, 240 * unit)
 
 
 def _to_codes(coding: Coding) -> tuple[Tensor, Tensor]:
@@ -60,7 +67,7 @@ def _to_codes(coding: Coding) -> tuple[Tensor, Tensor]:
     if coding.color.matrix == RGB_MATRIX:
         return (2.0**coding.bits - 1) * torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]), torch.zeros(3, 1)
     red, green, blue = luma_weights(coding.color)
-    y_span, c_span = _spans(coding)
+    y_span, c_span = code_spans(coding)
     luma = torch.tensor([red, green, blue], dtype=torch.float64)
     cb = (torch.tensor([0.0, 0, 1]) - luma) / (2 * (1 - blue))
     cr = (torch.tensor([1.0, 0, 0]) - luma) / (2 * (1 - red))
@@ -135,6 +142,24 @@ def rounded(values: Tensor, bits: int) -> Tensor:
     """Values in code units, rounded in place, as integer codes: uint8, or uint16 above 8 bits."""
     # By way of int16: torch has no fast conversion from float32 to uint8, and it costs as much as a whole composite.
     return values.round_().to(torch.int16).to(torch.uint8) if bits == 8 else values.round_().to(torch.uint16)
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """Where the samples of a plane lie along rows or columns: sample i at pixel `first + i * step` of luma."""
+
+    step: int
+    first: float
+
+
+LUMA_SITES = Sites(1, 0.0)
+
+
+def chroma_sites(size: tuple[int, int], chroma_size: tuple[int, int]) -> tuple[Sites, Sites]:
+    """Where chroma lies in pictures of (height, width) `size`: its rows, its columns."""
+    rows = LUMA_SITES if chroma_size[0] == size[0] else Sites(2, 0.5)
+    columns = LUMA_SITES if chroma_size[1] == size[1] else Sites(2, 0.0)
+    return rows, columns
 
 
 def upsample_chroma(chroma: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

@@ -8,19 +8,40 @@ import torch
 from torch import Tensor
 
 from vmatte.clip import Coding
-from vmatte.imaging.color import rgb_to_ycbcr, rounded, ycbcr_to_rgb
+from vmatte.imaging.color import black, code_spans, luma_weights, rounded, upsample_chroma
+
+Screen = Literal["green", "blue"]
 
 
 def despill(
-    luma: Tensor, chroma: Tensor, coding: Coding, screen: Literal["green", "blue"], strength: float, *, keep_luma: bool
+    luma: Tensor, chroma: Tensor, coding: Coding, screen: Screen, strength: float, *, keep_luma: bool
 ) -> tuple[Tensor, Tensor]:
     """Codes without the screen's light: its primary is lowered to the stronger of the two others.
 
-    Luma (T, 1, H, W) and chroma (T, 2, h, w), uint8 or uint16, come back in their type. `strength` is the part of the
-    excess that is taken, from 0 to 1; with `keep_luma` grey takes its place.
+    Luma (T, 1, H, W) and chroma (T, 2, h, w), full or half size, uint8 or uint16 codes of a Y'CbCr `coding`, come back
+    in their type. `strength` is the part of the excess that is taken, from 0 to 1. Spill is light that was added, so
+    luma goes down with it; with `keep_luma` grey takes its place.
+
+    Limited to the mean of the two others, which takes more, a screen's primary would be missed where it belongs: in
+    yellow, with a green screen. To their maximum, nothing changes in which it does not lead.
     """
-    own, one, other = (1, 0, 2) if screen == "green" else (2, 0, 1)
-    rgb = ycbcr_to_rgb(luma, chroma, coding)
-    rgb[:, own] -= (rgb[:, own] - torch.maximum(rgb[:, one], rgb[:, other])).clamp_(min=0) * strength
-    made_luma, made_chroma = rgb_to_ycbcr(rgb, coding, (int(chroma.shape[-2]), int(chroma.shape[-1])))
-    return luma if keep_luma else rounded(made_luma, coding.bits), rounded(made_chroma, coding.bits)
+    red, green, blue = luma_weights(coding.color)
+    luma_span, chroma_span = code_spans(coding)
+    neutral = black(coding)[1]
+    # How far R', G' and B' lie above Y', in [-1, 1]: chroma alone says it, at its own size.
+    from_neutral = (chroma.to(torch.float32) - neutral) / chroma_span
+    above_blue, above_red = 2 * (1 - blue) * from_neutral[:, :1], 2 * (1 - red) * from_neutral[:, 1:]
+    above_green = -(red * above_red + blue * above_blue) / green
+    if screen == "green":
+        excess, weight = above_green - torch.maximum(above_red, above_blue), green
+    else:
+        excess, weight = above_blue - torch.maximum(above_red, above_green), blue
+    spill = excess.clamp_(min=0) * strength
+    lowered = spill * weight
+    blue_less = lowered if screen == "green" else lowered - spill
+    shift = torch.cat([blue_less / (2 * (1 - blue)), lowered / (2 * (1 - red))], dim=1) * chroma_span
+    made_chroma = rounded((chroma.to(torch.float32) + shift).clamp_(0, 2**coding.bits - 1), coding.bits)
+    if keep_luma:
+        return luma, made_chroma
+    fine = upsample_chroma(lowered, luma.shape[-2:]) * luma_span
+    return rounded((luma.to(torch.float32) - fine).clamp_(0, 2**coding.bits - 1), coding.bits), made_chroma

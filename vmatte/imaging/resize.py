@@ -72,3 +72,21 @@ def cover(planes: Tensor, size: tuple[int, int], part: tuple[float, float]) -> T
     rows, columns = max(1, round(height * part[0])), max(1, round(width * part[1]))
     top, left = (height - rows) // 2, (width - columns) // 2
     return resize(planes[..., top : top + rows, left : left + columns], size)
+
+
+def contained(size: tuple[int, int], target: tuple[int, int]) -> tuple[slice, slice]:
+    """The rows and columns of a picture of (height, width) `target` that one of `size` takes which is contained in it.
+
+    They begin on even pixels, and end there or with the picture, so that samples of chroma lie alike.
+    """
+    scale = min(target[0] / size[0], target[1] / size[1])
+    rows, columns = (_middle(side * scale, whole) for side, whole in zip(size, target, strict=True))
+    return rows, columns
+
+
+def _middle(length: float, whole: int) -> slice:
+    if round(length) >= whole:
+        return slice(0, whole)
+    pairs = max(1, round(length / 2))
+    start = (whole // 2 - pairs) // 2 * 2
+    return slice(start, start + 2 * pairs)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from vmatte.frames import MatteBatch, SubjectBatch
-from vmatte.imaging.compositing import recolored
+from vmatte.imaging.foreground import estimate_foreground
+from vmatte.options import Colors
 
 
-def foreground(mattes: Iterable[MatteBatch]) -> Iterator[SubjectBatch]:
-    """The subject of each frame in straight colour: the frame's own, and at soft edges those of a known foreground."""
+def foreground(mattes: Iterable[MatteBatch], colors: Colors) -> Iterator[SubjectBatch]:
+    """The subject of each frame in straight colour: the frame's own where alpha is full, and elsewhere an estimate or
+    the frame's own too."""
     for matte in mattes:
         frames = matte.frames
         luma, chroma = frames.luma, frames.chroma
-        if matte.foreground is not None:
-            luma, chroma = recolored(luma, chroma, matte.foreground, matte.alpha, frames.coding)
+        if colors == "estimate":
+            luma, chroma = estimate_foreground(luma, chroma, matte.alpha, frames.coding)
         yield SubjectBatch(luma, chroma, matte.alpha, matte)

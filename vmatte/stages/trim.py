@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from vmatte.frames import FrameBatch, MatteBatch
+from vmatte.frames import MatteBatch
 from vmatte.segments import Segment
 
 
@@ -21,10 +21,4 @@ def trim(mattes: Iterable[MatteBatch], segments: Sequence[Segment]) -> Iterator[
             if kept == index:
                 yield matte
             elif kept:
-                part = slice(kept.start - index.start, kept.stop - index.start)
-                batch = matte.frames
-                yield MatteBatch(
-                    FrameBatch(kept, batch.luma[part], batch.chroma[part], batch.coding),
-                    matte.alpha[part],
-                    None if matte.foreground is None else matte.foreground[part],
-                )
+                yield matte.part(kept)

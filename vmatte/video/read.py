@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -220,16 +221,34 @@ def _upright(planes: NDArray[np.generic], orientation: Orientation) -> NDArray[n
     return planes if orientation.upright else np.ascontiguousarray(planes)
 
 
-def read_still(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A picture as sRGB (3, height, width), upright, scaled to cover `size` = (height, width), the overhang cut off."""
+def read_still(
+    path: Path, size: tuple[int, int], fit: Literal["cover", "contain", "stretch"] = "cover"
+) -> NDArray[np.uint8]:
+    """A picture as sRGB (3, height, width), upright, scaled to `size` = (height, width): it covers that, and the
+    overhang is cut off; it is contained in it, with black beside it; or it is stretched to it."""
+    picture = _open_still(path)
+    if fit == "cover":
+        picture = ImageOps.fit(picture, size[::-1], Image.Resampling.LANCZOS)
+    elif fit == "contain":
+        picture = ImageOps.pad(picture, size[::-1], Image.Resampling.LANCZOS)
+    else:
+        picture = picture.resize(size[::-1], Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+
+
+def still_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture, upright. Raises SourceError for one that cannot be read."""
+    width, height = _open_still(path).size
+    return height, width
+
+
+def _open_still(path: Path) -> Image.Image:
+    """In sRGB, upright."""
     try:
         with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            picture = _to_srgb(picture)
+            return _to_srgb(ImageOps.exif_transpose(opened))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SourceError(f"{path} cannot be read as a picture: {error}") from error
-    covering = ImageOps.fit(picture, size[::-1], Image.Resampling.LANCZOS)
-    return np.ascontiguousarray(np.asarray(covering).transpose(2, 0, 1))
 
 
 def _to_srgb(picture: Image.Image) -> Image.Image:
