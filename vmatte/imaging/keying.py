@@ -50,7 +50,7 @@ _CORE_DEPTH = 0.015
 _REACH = 0.04
 """How far outside it the key still counts: hair flies beyond what a network sees of it."""
 _SURE = 0.1
-"""A network's alpha below it is nothing, above 1 less it solid."""
+"""A network's alpha below it is nothing, above 1 less it solid; one half may be a veil, which the key knows better."""
 _WORKING_LINES = 135
 """Short side, at least, of the grid on which both are found."""
 
@@ -259,9 +259,10 @@ def _over_cells(alpha: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     height, width = alpha.shape[-2:]
     if (height, width) != (grid[0] * CELL, grid[1] * CELL):
         alpha = F.pad(alpha, (0, grid[1] * CELL - width, 0, grid[0] * CELL - height), mode="replicate")
-    rows = alpha.view(len(alpha), 1, grid[0], CELL, grid[1] * CELL)
-    least, mean = rows.amin(3), rows.mean(3)
-    return least.view(len(alpha), 1, *grid, CELL).amin(4), mean.view(len(alpha), 1, *grid, CELL).mean(4)
+    least = alpha.view(len(alpha), 1, grid[0], CELL, grid[1] * CELL).amin(3)
+    while least.shape[-1] > grid[1]:  # CELL is a power of two; amin over so few neighbours is slow
+        least = torch.minimum(least[..., 0::2], least[..., 1::2])
+    return least, resize(alpha, grid)
 
 
 def lowest(planes: Tensor, reach: int) -> Tensor:
@@ -371,7 +372,7 @@ def edge_keyed(alpha: Tensor, keyed: Tensor) -> Tensor:
     small = resize(alpha, (max(1, height // step), max(1, width // step)))
     core = lowest(small, max(1, round(short * _CORE_DEPTH / step)))
     near = highest(small, max(1, round(short * _REACH / step)))
-    core = ((core - _SURE) / (1 - 2 * _SURE)).clamp_(0, 1)
+    core = ((core - 0.5) / (0.5 - _SURE)).clamp_(0, 1)
     near = (near / _SURE).clamp_(0, 1)
     core, near = (resize(part, (height, width)) for part in (core, near))
     return torch.maximum(torch.minimum(keyed, near, out=near), core, out=near)
