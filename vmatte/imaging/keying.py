@@ -249,9 +249,12 @@ def _settled(alpha: Tensor, screen: ScreenColor) -> Tensor:
     solid = ((lowest(least, reach) - low) / (high - low)).clamp_(0, 1)
     # A screen without noise has no spread: there nothing is taken off.
     seen = ((highest(mean, reach) - screen.calm) / max(screen.calm, _FAINT)).clamp_(0, 1)
-    whole = (grid[0] * CELL, grid[1] * CELL)
-    solid, seen = (resize(part, whole)[..., :height, :width] for part in (solid, seen))
-    return torch.maximum(alpha.mul_(seen), solid, out=alpha)
+    # One plane, to enlarge but once: up to 1 how much is seen, above it how solid it is.
+    both = resize(seen + solid, (grid[0] * CELL, grid[1] * CELL))[..., :height, :width]
+    for rows in strips(alpha):
+        part = both[rows]
+        torch.maximum(alpha[rows].mul_(part.clamp(max=1)), part - 1, out=alpha[rows])
+    return alpha
 
 
 def _over_cells(alpha: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
