@@ -26,9 +26,11 @@ from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
 from vmatte.stages.compose import Look, compose, cut_out
+from vmatte.stages.despill import despill
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
 from vmatte.stages.hold import hold
+from vmatte.stages.key import ScreenKey, key_edges, matte_by_key
 from vmatte.stages.matte import matte
 from vmatte.stages.place import place
 from vmatte.stages.recall import recall
@@ -55,7 +57,7 @@ def smoothing_for(wanted: SmoothingMethod | None, spec: ModelSpec) -> SmoothingM
 def mattes(
     clip: ClipInfo,
     segments: Sequence[Segment],
-    model: MattingModel,
+    model: MattingModel | ScreenKey,
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
@@ -68,7 +70,11 @@ def mattes(
     """
     read = range(segments[0].read.start, segments[-1].read.stop)
     with _uploaded(clip, read, model.device, batch, stopwatch) as uploaded:
-        matted = matte(uploaded, model, batch, stopwatch, analysis.crop, upsampling)
+        matted: Iterator[MatteBatch]
+        if isinstance(model, ScreenKey):
+            matted = stopwatch.around("key", matte_by_key(uploaded, model))
+        else:
+            matted = matte(uploaded, model, batch, stopwatch, analysis.crop, upsampling)
         if not isinstance(smoothing, NoSmoothing):
             matted = stopwatch.around("smooth", smooth(matted, smoothing))
         yield from trim(matted, segments)
@@ -77,7 +83,7 @@ def mattes(
 def settled_mattes(
     clip: ClipInfo,
     segments: Sequence[Segment],
-    model: MattingModel,
+    model: MattingModel | ScreenKey,
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
@@ -121,14 +127,23 @@ def layers(
     device: torch.device,
     stopwatch: Stopwatch,
     analysis: Analysis = NOTHING_KNOWN,
+    screen: ScreenKey | None = None,
 ) -> Iterator[Iterator[LayerBatch]]:
-    """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends."""
+    """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends.
+
+    Before a `screen` the key makes the edge of a network's matte, and the screen's light is taken off.
+    """
+    edged: Iterator[MatteBatch] = matted
     if analysis.subject is not None:
-        matted = stopwatch.around("hold", hold(matted, analysis.subject, analysis.shots))
+        edged = stopwatch.around("hold", hold(edged, analysis.subject, analysis.shots))
+    if screen is not None and job.model != screen.spec.name:
+        edged = stopwatch.around("key", key_edges(edged, screen))
     with ExitStack() as stack:
         masks = stack.enter_context(open_masks(job, canvas.clip, device))
-        shaped = stopwatch.around("shape", shape(matted, job.edges, masks))
+        shaped = stopwatch.around("shape", shape(edged, job.edges, masks))
         subjects: Iterator[SubjectBatch] = stopwatch.around("foreground", foreground(shaped, job.foreground))
+        if screen is not None and job.screen is not None and job.screen.despill:
+            subjects = stopwatch.around("despill", despill(subjects, screen.screens.hue, job.screen.despill))
         if canvas.placement is not None:
             subjects = stopwatch.around("place", place(subjects, canvas.placement))
         if canvas.retimed:

@@ -45,11 +45,13 @@ from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.models.placement import frames_at_once, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
-from vmatte.options import FilePlate, SmoothingMethod
+from vmatte.options import FilePlate, Screen, SmoothingMethod
 from vmatte.pipeline import kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
+from vmatte.screens import screen_key
 from vmatte.segment_folder import remove, write_whole
 from vmatte.segments import Segment, plan_segments, runs_of
+from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
 from vmatte.survey import Survey, survey
 from vmatte.video.join import EncodedSegment, join
@@ -177,7 +179,8 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     choice = choose(job.model, job.weights, runtime)
     spec = choice.spec
     smoothing = smoothing_for(job.smoothing, spec)
-    job = job.model_copy(update={"model": spec.name, "weights": choice.own})
+    screen = job.screen or (Screen() if spec.keys_a_screen else None)
+    job = job.model_copy(update={"model": spec.name, "weights": choice.own, "screen": screen})
     lead = None if spec.warm_up is None else spec.warm_up + smoothing.reach
     segments = plan_segments(clip.frames, job.segment_frames, lead, smoothing.reach)
     inputs = tuple((path, _sha256_of_input(path)) for path in paths)
@@ -316,7 +319,8 @@ class Network:
 
     def __init__(self, plan: Plan, on_weights: Progress | None = None) -> None:
         self._plan, self._on_weights = plan, on_weights
-        self._model: MattingModel | None = None
+        self._model: MattingModel | ScreenKey | None = None
+        self._screen: ScreenKey | None = None
         self.batch = 1
         """Frames that go through it at once."""
 
@@ -324,11 +328,22 @@ class Network:
     def device(self) -> torch.device:
         return self._plan.choice.placement.device if self._model is None else self._model.device
 
-    def model(self) -> MattingModel:
+    def model(self) -> MattingModel | ScreenKey:
         if self._model is None:
             plan = self._plan
-            self._model, self.batch = _ready(plan.choice, plan.runtime, plan.clip, self._on_weights)
+            if plan.choice.spec.keys_a_screen:
+                self._model, self.batch = self.screen(), _given_batch(plan.runtime)
+            else:
+                self._model, self.batch = _ready(plan.choice, plan.runtime, plan.clip, self._on_weights)
+        assert self._model is not None
         return self._model
+
+    def screen(self) -> ScreenKey | None:
+        """What keys the clip's screen; None where the job speaks of none."""
+        plan = self._plan
+        if self._screen is None and plan.job.screen is not None:
+            self._screen = screen_key(plan.clip, plan.job.screen, self.device)
+        return self._screen
 
 
 def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progress | None) -> tuple[MattingModel, int]:
@@ -339,6 +354,11 @@ def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progres
     if runtime.batch == "auto" and batch > 1:
         logger.info("%d frames at once: what the memory of %s holds", batch, model.device)
     return model, min(batch, max(clip.frames, 1))
+
+
+def _given_batch(runtime: Runtime) -> int:
+    """Frames at once for a key, which gains nothing by more."""
+    return 1 if runtime.batch == "auto" else runtime.batch
 
 
 def render_segments(
@@ -403,7 +423,7 @@ def _render(
         model = network.model()
         matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch, analysis, job.upsample)
         threads = _threads_for(model)
-    with threads, layers(job, canvas, matted, network.device, stopwatch, analysis) as batches:
+    with threads, layers(job, canvas, matted, network.device, stopwatch, analysis, network.screen()) as batches:
         ahead = next(batches, None)
         for segment in segments:
 
@@ -476,7 +496,7 @@ def _clear_errors(clip: ClipInfo, spec: ModelSpec, device: torch.device, where: 
 
 
 @contextmanager
-def _threads_for(model: MattingModel | None) -> Iterator[None]:
+def _threads_for(model: MattingModel | ScreenKey | None) -> Iterator[None]:
     """One thread for torch, unless it computes the network on the CPU.
 
     Decoder, network and encoder share the cores already; splitting single frames' maths costs more than it gives.
@@ -529,7 +549,11 @@ def matte(
     wanted = parse_smoothing(smooth, strength)
     choice = choose(model or DEFAULT_MODEL, None if weights is None else at_home(weights), runtime)
     logger.info("%s", choice)
-    network, at_once = _ready(choice, runtime, source, on_weights)
+    network: MattingModel | ScreenKey
+    if choice.spec.keys_a_screen:
+        network, at_once = screen_key(source, Screen(), choice.placement.device), _given_batch(runtime)
+    else:
+        network, at_once = _ready(choice, runtime, source, on_weights)
     every = range(source.frames)
     whole = Segment(0, frames=every, read=every)
     smoothing = smoothing_for(wanted, network.spec)

@@ -21,6 +21,7 @@ from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.resize import resize
 from vmatte.imaging.shots import SAME_SHOT, agreement, thumbnail
 from vmatte.models.contract import MattingModel
+from vmatte.stages.key import ScreenKey
 from vmatte.stages.matte import network_input
 from vmatte.stages.upload import upload
 from vmatte.video.read import decode, decode_samples
@@ -110,7 +111,7 @@ def _reached(keys: NDArray[np.int64], first: int, stop: int) -> int:
     return int(min(inside, key=lambda key: abs(key - middle))) if len(inside) else middle
 
 
-def survey(clip: ClipInfo, model: MattingModel, *, closely: bool) -> Survey:
+def survey(clip: ClipInfo, model: MattingModel | ScreenKey, *, closely: bool) -> Survey:
     """Look at the clip. Frames that cannot be decoded are left out.
 
     What comes of it is a function of the clip and the model alone, wherever a render begins or goes on.
@@ -147,7 +148,9 @@ def _picture(frames: FrameBatch, size: tuple[int, int]) -> Tensor:
     return ycbcr_to_rgb(resize(frames.luma, size), resize(frames.chroma, size), frames.coding)
 
 
-def _alpha(frames: FrameBatch, model: MattingModel) -> Tensor:
+def _alpha(frames: FrameBatch, model: MattingModel | ScreenKey) -> Tensor:
+    if isinstance(model, ScreenKey):
+        return model.alpha(frames)
     rgb = network_input(_shrunk(frames) if model.spec.input_size.rule == "full" else frames, model)
     if model.spec.recurrent:
         rgb = rgb.expand(_LOOKS, -1, -1, -1)

@@ -262,6 +262,16 @@ MODELS: dict[str, ModelSpec] = {
         ),
         antialias=True,
     ),
+    "chroma-key": ModelSpec(
+        name="chroma-key",
+        purpose="a green or blue screen: alpha is how little of it is seen; no network, no download",
+        architecture="chroma-key",
+        input_size=InputSize("full"),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        licence=Licence("none needed", commercial_use=True),
+        weights=None,
+    ),
     "luma-key": ModelSpec(
         name="luma-key",
         purpose="bright on black: alpha is the frame's own luma; no network, no download",
@@ -351,6 +361,8 @@ def build_model(
 
 
 def _build(spec: ModelSpec, own: Path | None, placement: Placement, progress: Progress | None) -> MattingModel:
+    if spec.keys_a_screen:
+        raise ModelError(f"{spec.name} keys the screen of one clip: it runs where that is rendered, not by itself")
     if spec.is_key:
         from vmatte.models.luma_key import LumaKey
 

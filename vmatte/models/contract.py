@@ -149,7 +149,9 @@ column. Both have the same shapes, so a file does not tell which one it was trai
 """
 
 
-Architecture = Literal["birefnet", "birefnet-lite", "deeplabv3", "isnet", "luma-key", "modnet", "onnx", "rvm", "u2net"]
+Architecture = Literal[
+    "birefnet", "birefnet-lite", "chroma-key", "deeplabv3", "isnet", "luma-key", "modnet", "onnx", "rvm", "u2net"
+]
 ONNX: frozenset[Architecture] = frozenset({"isnet", "modnet", "onnx", "rvm", "u2net"})
 """The architectures that run in ONNX Runtime."""
 
@@ -192,7 +194,12 @@ class ModelSpec:
     @property
     def is_key(self) -> bool:
         """Whether it is a formula and no network: steady by itself, and quicker than a file with its mattes."""
-        return self.architecture == "luma-key"
+        return self.architecture in ("luma-key", "chroma-key")
+
+    @property
+    def keys_a_screen(self) -> bool:
+        """Whether it is the key of a clip's own screen, which is no model without that clip."""
+        return self.architecture == "chroma-key"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
