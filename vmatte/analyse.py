@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from vmatte.analysis import Analysis, CropTrack, SubjectTrack
+from vmatte.analysis import Analysis, CropTrack, Grade, Grain, SubjectTrack
+from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo
 from vmatte.crop import Seen, can_gain, find_crop, gain_of
+from vmatte.frames import FrameBatch, MatteBatch, SubjectBatch
+from vmatte.imaging.color import ycbcr_to_rgb
+from vmatte.imaging.grade import match_of
+from vmatte.imaging.grain import LEVELS, grain_of
 from vmatte.imaging.people import choose_subject, label_people, without_specks
 from vmatte.job import RenderJob
 from vmatte.models.contract import ModelSpec
-from vmatte.options import Keep
+from vmatte.options import BlurPlate, Keep, NoPlate
+from vmatte.plates import open_plate
+from vmatte.stages.upload import upload
 from vmatte.survey import Survey
+from vmatte.video.read import decode_samples
 
 logger = logging.getLogger(__name__)
 
 _THERE = 26
 """Of 255: what a network, in small, gives at least where somebody may be."""
+_PLATES = 4
+"""At most so many moments of a plate tell its colours in a shot."""
+_GRAINS = 4
+"""Frames of the clip that tell its grain."""
 
 
 def crops(job: RenderJob, clip: ClipInfo, spec: ModelSpec) -> bool:
@@ -33,14 +50,29 @@ def looks_closely(job: RenderJob) -> bool:
 
 def needs_analysis(job: RenderJob, clip: ClipInfo, spec: ModelSpec, *, recalled: bool) -> bool:
     """Whether frames of the job need what only the whole clip tells; those with `recalled` mattes run no network."""
-    return looks_closely(job) or (crops(job, clip, spec) and not recalled)
+    return looks_closely(job) or _matches(job) or _adds_grain(job) or (crops(job, clip, spec) and not recalled)
 
 
-def analyse(job: RenderJob, clip: ClipInfo, spec: ModelSpec, survey: Survey) -> Analysis:
-    """All that the job asks for."""
-    subject = _find_subject(survey, job.subject.keep)
-    crop = _find_crop(survey, subject, clip, spec) if crops(job, clip, spec) else None
-    return Analysis(survey.shots, crop, subject)
+def analyse(job: RenderJob, canvas: Canvas, spec: ModelSpec, survey: Callable[[], Survey]) -> Analysis:
+    """All that the job asks for; the `survey` is made where it is needed."""
+    clip = canvas.clip
+    grain = _find_grain(job, canvas) if _adds_grain(job) else None
+    if not (looks_closely(job) or _matches(job) or crops(job, clip, spec)):
+        return Analysis(grain=grain)
+    seen = survey()
+    subject = _find_subject(seen, job.subject.keep)
+    crop = _find_crop(seen, subject, clip, spec) if crops(job, clip, spec) else None
+    grades = _find_grades(job, canvas, seen, subject) if _matches(job) else None
+    return Analysis(seen.shots, crop, subject, grades, grain)
+
+
+def _matches(job: RenderJob) -> bool:
+    """A blurred background is the subject's own, which it matches."""
+    return job.color_match is not None and not isinstance(job.background, NoPlate | BlurPlate)
+
+
+def _adds_grain(job: RenderJob) -> bool:
+    return job.grain is not None and not isinstance(job.background, NoPlate)
 
 
 def _find_subject(survey: Survey, keep: Keep) -> SubjectTrack | None:
@@ -68,3 +100,73 @@ def _find_crop(survey: Survey, subject: SubjectTrack | None, clip: ClipInfo, spe
             gain_of((crop.height, crop.width), frame, spec.input_size),
         )
     return crop
+
+
+def _find_grades(
+    job: RenderJob, canvas: Canvas, survey: Survey, subject: SubjectTrack | None
+) -> tuple[Grade, ...] | None:
+    """One for each shot of a survey. Without samples there is nothing to match."""
+    assert job.color_match is not None
+    if not survey.numbers:
+        return None
+    pictures, alphas = (torch.from_numpy(codes).to(torch.float32) / 255 for codes in (survey.pictures, survey.alphas))
+    if subject is not None:
+        alphas = alphas * torch.from_numpy(subject.labels() == 1)[:, None]
+    size = int(pictures.shape[-2]), int(pictures.shape[-1])
+    grades: list[Grade] = []
+    for shot in range(len(survey.shots)):
+        those = np.flatnonzero(survey.shot_of == shot)
+        if not len(those):  # shorter than the samples are apart
+            grades.append(grades[-1] if grades else _UNGRADED)
+            continue
+        plates = _plates(job, canvas, [survey.numbers[place] for place in _spread(those)], size)
+        grades.append(match_of(pictures[those], alphas[those], torch.cat(plates), job.color_match.strength))
+    return tuple(grades)
+
+
+_UNGRADED = Grade((1.0, 1.0, 1.0), 0.0, (0.0, 0.0))
+
+
+def _spread(places: NDArray[np.int64]) -> list[int]:
+    """At most `_PLATES` of them, evenly."""
+    return [
+        int(each) for each in places[np.linspace(0, len(places) - 1, min(len(places), _PLATES)).round().astype(int)]
+    ]
+
+
+def _plates(job: RenderJob, canvas: Canvas, numbers: Sequence[int], size: tuple[int, int]) -> list[Tensor]:
+    """R'G'B' (1, 3, *size) of what lies behind some of the clip's frames."""
+    coding = canvas.clip.delivery
+    planes = (_planes_behind(job, canvas, number, size) for number in numbers)
+    return [ycbcr_to_rgb(luma[:1], chroma[:1], coding) for luma, chroma in planes]
+
+
+def _find_grain(job: RenderJob, canvas: Canvas) -> Grain:
+    """What the plate lacks of the clip's grain. A blurred background has none left."""
+    assert job.grain is not None
+    clip = canvas.clip
+    numbers = sorted({clip.frames * (2 * place + 1) // (2 * _GRAINS) for place in range(_GRAINS)})
+    frames = upload(decode_samples(clip, numbers), clip.delivery, torch.device("cpu"))
+    lumas = [frame.luma for frame in frames]
+    if not lumas:
+        return Grain((0.0,) * LEVELS)
+    grain = grain_of(torch.cat(lumas), clip.delivery)
+    if not isinstance(job.background, BlurPlate):
+        size = canvas.output.height, canvas.output.width
+        behind = torch.cat([_planes_behind(job, canvas, number, size)[0][:1] for number in numbers[:: _GRAINS - 1]])
+        grain = grain.beyond(grain_of(behind, clip.delivery))
+    return grain.scaled(job.grain.strength)
+
+
+def _planes_behind(job: RenderJob, canvas: Canvas, number: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The plate's luma and chroma, both of this size, behind the clip's frame of this number."""
+    assert not isinstance(job.background, NoPlate)
+    height, width = size
+    small = replace(canvas, output=replace(canvas.output, height=height, width=width))
+    nobody = torch.zeros(1, 1, height, width)
+    coding = canvas.clip.delivery
+    frame = FrameBatch(range(number, number + 1), nobody, nobody.expand(-1, 2, -1, -1), coding)
+    shown = canvas.shown(frame.index)
+    numbers = range(min(shown.start, canvas.output.frames - 1), min(shown.start, canvas.output.frames - 1) + 1)
+    with open_plate(job.background, small, torch.device("cpu")) as planes:
+        return planes(SubjectBatch(nobody, frame.chroma, nobody, MatteBatch(frame, nobody), numbers))

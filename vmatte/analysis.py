@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Self
 
@@ -94,6 +95,33 @@ class SubjectTrack:
 
 
 @dataclass(frozen=True, slots=True)
+class Grade:
+    """A change of Oklab: lightness becomes gain · L + lift; a and b become gain · a + tint · L.
+
+    A tint grows with lightness, as that of coloured light does, so what is black stays without colour.
+    """
+
+    gain: tuple[float, float, float]
+    lift: float
+    tint: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """Standard deviation of luma's grain at black, at white and evenly between, as parts of the range between them."""
+
+    deviations: tuple[float, ...]
+
+    def scaled(self, factor: float) -> Grain:
+        return Grain(tuple(deviation * factor for deviation in self.deviations))
+
+    def beyond(self, other: Grain) -> Grain:
+        """What has to be added to grain like `other` to make it this: variances add up."""
+        pairs = zip(self.deviations, other.deviations, strict=True)
+        return Grain(tuple(max(own**2 - its**2, 0.0) ** 0.5 for own, its in pairs))
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """All that was found; None for what the job does not ask for, and for what is not there."""
 
@@ -101,6 +129,14 @@ class Analysis:
     """The number of the first frame of each, in rising order."""
     crop: CropTrack | None = None
     subject: SubjectTrack | None = None
+    grades: tuple[Grade, ...] | None = None
+    """Of each shot's subject, towards its plate."""
+    grain: Grain | None = None
+    """What the plate lacks of the clip's."""
+
+    def grade(self, number: int) -> Grade | None:
+        """That of the frame of this number."""
+        return None if self.grades is None else self.grades[bisect_right(self.shots, number) - 1]
 
     def to_json(self) -> str:
         return _ANALYSIS.dump_json(self).decode()

@@ -151,7 +151,8 @@ def layers(
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)
         else:
-            look = Look(job.blend, job.light_wrap, job.shadow)
+            grade_of = None if analysis.grades is None else analysis.grade
+            look = Look(job.blend, job.light_wrap, job.shadow, grade_of, analysis.grain)
             plate = stack.enter_context(open_plate(job.background, canvas, device))
             made = compose(subjects, plate, look)
         layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from vmatte.analyse import analyse, looks_closely
+from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo, Coding
 from vmatte.errors import JobError, SourceError
@@ -22,10 +25,11 @@ from vmatte.models.contract import MattingModel
 from vmatte.models.weights import Progress
 from vmatte.options import NoPlate, NoSmoothing
 from vmatte.pipeline import layers, settled_mattes
-from vmatte.render import Network, announce, plan_job
+from vmatte.render import Network, Plan, announce, plan_job
 from vmatte.segments import Segment
 from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
+from vmatte.survey import survey
 from vmatte.video.write import writing
 
 Pixels = NDArray[np.uint8]
@@ -46,7 +50,8 @@ _SEEN_BEFORE = 8
 def preview(job: RenderJob, runtime: Runtime, frames: int, on_weights: Progress | None = None) -> Path:
     """Write `NAME_preview.png` beside the output: source, matte and result of so many frames, spread over the clip.
 
-    The mattes are not smoothed over time, which takes their neighbours' too; all else is as the render will have it.
+    The mattes are not smoothed over time, which takes their neighbours' too, and the network sees whole frames; all
+    else is as the render will have it.
     An earlier sheet is replaced, the output is not touched. Raises VmatteError as a render does.
     """
     if not 1 <= frames <= MOST_FRAMES:
@@ -58,10 +63,11 @@ def preview(job: RenderJob, runtime: Runtime, frames: int, on_weights: Progress 
         raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
     shows = plan.canvas.shows
     numbers = [int(shows[len(shows) * (2 * place + 1) // (2 * frames)]) for place in range(frames)]
+    layer = partial(_layer, plan.canvas, network, _analysis(plan, network))
     rows = []
     for number in dict.fromkeys(numbers):
         for matte in _matte(clip, number, network.model()):
-            rows.append((_title(clip, number), _tiles(plan.job, plan.canvas, matte, network)))
+            rows.append((_title(clip, number), _tiles(plan.job, matte, layer)))
     if not rows:
         raise SourceError(f"{job.clip}: none of the frames {numbers} can be decoded")
     path = job.output.with_name(f"{job.output.stem}_preview.png")
@@ -72,6 +78,13 @@ def preview(job: RenderJob, runtime: Runtime, frames: int, on_weights: Progress 
     return path
 
 
+def _analysis(plan: Plan, network: Network) -> Analysis:
+    """What is asked of the whole clip but a crop, for which it would be looked at longer than all frames here."""
+    job, spec = plan.job.model_copy(update={"crop": "off"}), plan.choice.spec
+    closely = looks_closely(job)
+    return analyse(job, plan.canvas, spec, lambda: survey(plan.clip, network.model(), closely=closely))
+
+
 def _matte(clip: ClipInfo, number: int, model: MattingModel | ScreenKey) -> Iterator[MatteBatch]:
     """The frame with its matte; nothing where it cannot be decoded."""
     before = min(number, _SEEN_BEFORE if model.spec.recurrent else 0)
@@ -80,11 +93,11 @@ def _matte(clip: ClipInfo, number: int, model: MattingModel | ScreenKey) -> Iter
         yield from mattes
 
 
-def _tiles(job: RenderJob, canvas: Canvas, matte: MatteBatch, network: Network) -> list[Pixels]:
+def _tiles(job: RenderJob, matte: MatteBatch, layer: Callable[[RenderJob, MatteBatch], LayerBatch]) -> list[Pixels]:
     """Source, matte and result of one frame."""
     coding = matte.frames.coding
     source = _rgb(matte.frames.luma, matte.frames.chroma, coding)
-    cutout = _layer(job.model_copy(update={"background": NoPlate(), "encoding": "png"}), canvas, matte, network)
+    cutout = layer(job.model_copy(update={"background": NoPlate(), "encoding": "png"}), matte)
     assert cutout.alpha is not None
     alpha = _small(cutout.alpha[0].permute(1, 2, 0).expand(-1, -1, 3).numpy())
     if isinstance(job.background, NoPlate):
@@ -92,13 +105,14 @@ def _tiles(job: RenderJob, canvas: Canvas, matte: MatteBatch, network: Network) 
         share = alpha.astype(np.float32) / 255
         result = np.rint(colours * share + _board(alpha.shape[:2]) * (1 - share)).astype(np.uint8)
     else:
-        composite = _layer(job, canvas, matte, network)
+        composite = layer(job, matte)
         result = _rgb(composite.luma, composite.chroma, coding)
     return [source, alpha, result]
 
 
-def _layer(job: RenderJob, canvas: Canvas, matte: MatteBatch, network: Network) -> LayerBatch:
-    with layers(job, canvas, (each for each in [matte]), network.device, Stopwatch(), screen=network.screen()) as made:
+def _layer(canvas: Canvas, network: Network, analysis: Analysis, job: RenderJob, matte: MatteBatch) -> LayerBatch:
+    only = (each for each in [matte])
+    with layers(job, canvas, only, network.device, Stopwatch(), analysis, network.screen()) as made:
         layer = next(made)
         layer.wait()
         return layer

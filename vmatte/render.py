@@ -455,7 +455,7 @@ def find_analysis(task: Task, network: Network, kept: KeptMattes | None, stopwat
     with suppress(OSError, ValueError):
         return Analysis.from_json(file.read_bytes())
     with stopwatch.step("survey"):
-        found = analyse(plan.job, plan.clip, plan.choice.spec, _survey_of(plan, network, kept))
+        found = analyse(plan.job, plan.canvas, plan.choice.spec, lambda: _survey_of(plan, network, kept))
     with writing(file):
         write_whole(file, found.to_json())
     return found

@@ -6,9 +6,10 @@ import json
 import pytest
 import torch
 
+from vmatte.analysis import Grade
 from vmatte.clip import BT709, Coding
 from vmatte.imaging.color import rgb_to_ycbcr, rounded, ycbcr_to_rgb
-from vmatte.imaging.grade import Grade, graded, graded_rgb, match_of, oklab_of, rgb_of_oklab
+from vmatte.imaging.grade import graded, graded_rgb, match_of, oklab_of, rgb_of_oklab
 
 NONE = Grade((1.0, 1.0, 1.0), 0.0, (0.0, 0.0))
 

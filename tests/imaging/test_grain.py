@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from vmatte.analysis import Grain
 from vmatte.clip import BT709, Coding
-from vmatte.imaging.grain import LEVELS, Grain, grain_field, grain_of, grained
+from vmatte.imaging.grain import LEVELS, grain_field, grain_of, grained
 
 CODING = Coding(BT709, 8)
 CPU = torch.device("cpu")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from vmatte.analysis import Grade, Grain
 from vmatte.clip import BT709, HDR_TRANSFERS, Coding, ColorTags
 from vmatte.frames import FrameBatch, LayerBatch, MatteBatch, SubjectBatch
-from vmatte.imaging.grade import Grade
-from vmatte.imaging.grain import LEVELS, Grain
+from vmatte.imaging.grain import LEVELS
 from vmatte.options import ContactShadow, LightWrap
 from vmatte.stages.compose import Look, compose
 

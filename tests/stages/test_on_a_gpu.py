@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from vmatte.analysis import Grade, Grain
 from vmatte.canvas import place_on
 from vmatte.clip import Coding, ColorTags
 from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, SubjectBatch
 from vmatte.imaging.blur import blur_around
 from vmatte.imaging.color import ycbcr_to_rgb
-from vmatte.imaging.grade import Grade
-from vmatte.imaging.grain import LEVELS, Grain
+from vmatte.imaging.grain import LEVELS
 from vmatte.models.catalogue import load_model
 from vmatte.options import ContactShadow, LightWrap, Subject
 from vmatte.stages.compose import Look, compose, cut_out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vmatte.analysis import Grade
 from vmatte.clip import Coding
 from vmatte.imaging.color import downsample_chroma, rgb_to_ycbcr, rounded, ycbcr_to_rgb
 from vmatte.imaging.light import SRGB_CURVE
@@ -50,18 +50,6 @@ _TO_LAB = torch.tensor(
     ],
     dtype=torch.float64,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Grade:
-    """A change of Oklab: lightness becomes gain · L + lift; a and b become gain · a + tint · L.
-
-    A tint grows with lightness, as that of coloured light does, so what is black stays without colour.
-    """
-
-    gain: tuple[float, float, float]
-    lift: float
-    tint: tuple[float, float]
 
 
 def oklab_of(rgb: Tensor) -> Tensor:

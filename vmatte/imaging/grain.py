@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vmatte.analysis import Grain
 from vmatte.clip import Coding
 from vmatte.imaging.color import strips
 
@@ -33,21 +33,6 @@ _CLIPPED = 0.02
 _FIELD = 1024
 """Side of the noise that all frames' grain is cut from."""
 _SEED = 0x766D61747465
-
-
-@dataclass(frozen=True, slots=True)
-class Grain:
-    """Standard deviation of luma's grain at black, at white and evenly between, as parts of the range between them."""
-
-    deviations: tuple[float, ...]
-
-    def scaled(self, factor: float) -> Grain:
-        return Grain(tuple(deviation * factor for deviation in self.deviations))
-
-    def beyond(self, other: Grain) -> Grain:
-        """What has to be added to grain like `other` to make it this: variances add up."""
-        pairs = zip(self.deviations, other.deviations, strict=True)
-        return Grain(tuple(max(own**2 - its**2, 0.0) ** 0.5 for own, its in pairs))
 
 
 def grain_of(lumas: Tensor, coding: Coding) -> Grain:

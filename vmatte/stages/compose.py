@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from vmatte.analysis import Grade, Grain
 from vmatte.frames import LayerBatch, SubjectBatch
 from vmatte.imaging.color import black, downsample_chroma
 from vmatte.imaging.compositing import alpha_codes, blank_hidden, near_matte, over
-from vmatte.imaging.grade import Grade, graded
-from vmatte.imaging.grain import Grain, grained
+from vmatte.imaging.grade import graded
+from vmatte.imaging.grain import grained
 from vmatte.imaging.light import Space, Wrap, curve_of, glow_of, over_as_light, wrap_weight
 from vmatte.imaging.shadow import contact_shadow, cut_off, shaded
 from vmatte.options import Blend, ContactShadow, LightWrap
