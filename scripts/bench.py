@@ -127,7 +127,7 @@ def on_one_thread(
         if isinstance(job.background, NoPlate):
             yield cut_out(matted(subject.played_back(), range(subject.frames), stopwatch), job.row.alpha_bits)
             return
-        plate = stack.enter_context(open_plate(job.background, clip, torch.device("cpu")))
+        plate = stack.enter_context(open_plate(job.background, plan_canvas(job, clip, None), torch.device("cpu")))
         look = Look(job.blend)
         list(compose(matted(subject.played_back(), range(1), Stopwatch()), plate, look))
         yield compose(matted(subject.played_back(), range(subject.frames), stopwatch), plate, look)

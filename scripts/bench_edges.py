@@ -42,6 +42,7 @@ from PIL import Image
 from rich.console import Console
 from truth_folder import CPU, Plane, TruthFolder, network_answers, read_foregrounds, read_truth_folder
 
+from vmatte.canvas import Canvas
 from vmatte.clip import BT709, Coding
 from vmatte.errors import JobError, SourceError
 from vmatte.frames import FrameBatch, MatteBatch, SubjectBatch
@@ -50,6 +51,7 @@ from vmatte.imaging.color import rgb_to_ycbcr, rounded, ycbcr_to_rgb
 from vmatte.imaging.compositing import recolored
 from vmatte.imaging.foreground import estimate_foreground
 from vmatte.imaging.resize import resize
+from vmatte.imaging.upsample import upsample
 from vmatte.measure.metrics import Region, edge_band, grad, mad, mean
 from vmatte.measure.steadiness import Follower, FrameSteadiness, mean_steadiness
 from vmatte.models.catalogue import load_model
@@ -63,12 +65,15 @@ from vmatte.video.read import is_still, read_still
 Tensor = torch.Tensor
 Codes = tuple[Tensor, Tensor]
 """Luma (1, 1, H, W) and chroma (1, 2, h, w) in a frame's own coding."""
-Upsampler = Callable[[Tensor, FrameBatch], Tensor]
-"""A small alpha (1, 1, h, w) in [0, 1] and its frame; alpha (1, 1, H, W)."""
+Upsampler = Callable[[Tensor, FrameBatch, int], Tensor]
+"""A small alpha (1, 1, h, w) in [0, 1], its frame, and how many pixels softer than the picture its edges are; alpha (1,
+1, H, W)."""
 Estimator = Callable[[FrameBatch, Tensor], Codes]
 """A frame and its alpha (1, 1, H, W); the codes of the subject's straight colours."""
 
 STEPS = (2, 4, 8)
+EXACT = 0
+"""How many pixels softer than the picture a true matte's edges are."""
 NOISE = 4
 """Standard deviation in 8-bit levels, of R', G' and B'."""
 JPEG_QUALITY = 80
@@ -99,7 +104,8 @@ def pymatting_ml(frames: FrameBatch, alpha: Tensor) -> Codes:
 
 
 UPSAMPLERS: dict[str, Upsampler] = {
-    "bilinear": lambda alpha, frames: resize(alpha, frames.size),
+    "bilinear": lambda alpha, frames, _: resize(alpha, frames.size),
+    "guided": lambda alpha, frames, reach: upsample(alpha, frames.luma, frames.chroma, frames.coding.bits, reach),
 }
 FOREGROUNDS: dict[str, Estimator] = {
     "source": lambda frames, _: (frames.luma, frames.chroma),
@@ -216,16 +222,18 @@ def measure_upsampling(
         for step in STEPS:
             small = scaled_down(truth, (round(truth.shape[0] / step), round(truth.shape[1] / step)))
             for name, method in methods.items():
-                tally.add(name, f"{kind} ×{step}", mad(plane(method(small, frame)), truth, band))
+                tally.add(name, f"{kind} ×{step}", mad(plane(method(small, frame, EXACT)), truth, band))
     return tally.rows()
 
 
-def measure_network(truth: TruthFolder, answers: Tensor, methods: Mapping[str, Upsampler]) -> dict[str, Figures]:
-    """`network` over a folder, whose mattes are these (T, 1, h, w)."""
+def measure_network(
+    truth: TruthFolder, answers: Tensor, methods: Mapping[str, Upsampler], reach: int
+) -> dict[str, Figures]:
+    """`network` over a folder, whose mattes are these (T, 1, h, w), `reach` pixels softer than the picture."""
     tally = Tally(methods, ("boundary_mad", "grad"))
     for frame, true_alpha, small in zip(truth.frames, truth.alphas, answers.split(1), strict=True):
         for name, method in methods.items():
-            alpha = plane(method(small, frame))
+            alpha = plane(method(small, frame, reach))
             tally.add(name, "boundary_mad", mad(alpha, true_alpha, band_of(true_alpha)))
             tally.add(name, "grad", grad(alpha, true_alpha)[0])
     return tally.rows()
@@ -294,8 +302,10 @@ def measure_composite(
     plates: Iterable[Path],
     upsamplers: Mapping[str, Upsampler],
     foregrounds: Mapping[str, Estimator],
+    reach: int,
 ) -> dict[str, Figures]:
-    """`composite` over a folder whose mattes by the network are `answers` (T, 1, h, w)."""
+    """`composite` over a folder whose mattes by the network are `answers` (T, 1, h, w), `reach` pixels softer than the
+    picture."""
     chains = {
         name: (upsamplers[matte], foregrounds[colours])
         for name, (matte, colours) in CHAINS.items()
@@ -303,11 +313,12 @@ def measure_composite(
     }
     tally = Tally([*chains, "truth"], ("true matte", "network"))
     height, width = answers.shape[-2:]
+    canvas = Canvas(truth.clip, truth.clip, np.arange(truth.clip.frames), None)
     with ExitStack() as opened:
         behind = [
             (
                 read_plate(path, truth.frames[0].size),
-                opened.enter_context(open_plate(FilePlate(path=path), truth.clip, CPU)),
+                opened.enter_context(open_plate(FilePlate(path=path), canvas, CPU)),
             )
             for path in plates
         ]
@@ -317,20 +328,20 @@ def measure_composite(
             luma, chroma = recolored(frame.luma, frame.chroma, colours, alpha, frame.coding)
             exact = SubjectBatch(luma, chroma, alpha, MatteBatch(frame, alpha))
             mattes = {
-                "true matte": scaled_down(truth.alphas[number], (height, width)),
-                "network": answers[number, None],
+                "true matte": (scaled_down(truth.alphas[number], (height, width)), EXACT),
+                "network": (answers[number, None], reach),
             }
-            for column, small in mattes.items():
-                made = {name: cut_out(frame, small, *chain) for name, chain in chains.items()}
+            for column, (small, softer) in mattes.items():
+                made = {name: cut_out(frame, small, softer, *chain) for name, chain in chains.items()}
                 for name, subject in {**made, "truth": exact}.items():
                     for true, planes in composites:
                         tally.add(name, column, composite_error(subject, planes, true, band))
     return tally.rows()
 
 
-def cut_out(frame: FrameBatch, small: Tensor, upsample: Upsampler, estimate: Estimator) -> SubjectBatch:
+def cut_out(frame: FrameBatch, small: Tensor, reach: int, enlarge: Upsampler, estimate: Estimator) -> SubjectBatch:
     """A frame in the subject's estimated colours, with its alpha."""
-    alpha = upsample(small, frame)
+    alpha = enlarge(small, frame, reach)
     luma, chroma = estimate(frame, alpha)
     return SubjectBatch(luma, chroma, alpha, MatteBatch(frame, alpha))
 
@@ -409,7 +420,7 @@ def measure_folder(
         return measure_upsampling(filmed, UPSAMPLERS)
     if table == "foreground":
         return measure_foreground(folder, foregrounds)
-    answers = network_answers(folder.clip, model, options.cache)
+    answers, reach = network_answers(folder.clip, model, options.cache), model.spec.edge_reach
     if table == "network":
-        return measure_network(folder, answers, UPSAMPLERS)
-    return measure_composite(folder, answers, options.plates, UPSAMPLERS, foregrounds)
+        return measure_network(folder, answers, UPSAMPLERS, reach)
+    return measure_composite(folder, answers, options.plates, UPSAMPLERS, foregrounds, reach)

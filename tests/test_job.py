@@ -177,6 +177,13 @@ def test_a_smoothing_that_cannot_be_is_a_job_error(method: str | None, strength:
         make_job("talk.mp4", smooth=method, strength=strength)
 
 
+def test_a_matte_is_guided_to_the_frames_size_unless_a_job_says_otherwise() -> None:
+    assert make_job("talk.mp4").upsample == make_job("talk.mp4", upsample="guided").upsample == "guided"
+    assert make_job("talk.mp4", upsample="bilinear").upsample == "bilinear"
+    with pytest.raises(JobError, match="no upsampling is called 'cubic'; there are: guided, bilinear"):
+        make_job("talk.mp4", upsample="cubic")
+
+
 @pytest.mark.parametrize(
     ("name", "smoothing"),
     [("luma-key", NoSmoothing()), ("modnet", MotionSmoothing()), ("rvm", MotionSmoothing())],

@@ -647,3 +647,17 @@ def test_on_another_canvas_the_blurred_background_covers_it(tmp_path: Path) -> N
     frame = np.asarray(Image.open(picture))
     assert frame.shape == (120, 120, 3)
     assert_close(frame[10:100, 30:110], thirds[1], levels=3)
+
+
+@pytest.mark.parametrize("half_chroma", [False, True], ids=["444", "420"])
+def test_where_a_subject_was_its_background_is_filled_in(half_chroma: bool, tmp_path: Path) -> None:
+    """A white subject of alpha one takes two thirds of the height; moved aside, only background is left."""
+    background = (20, 30, 60)
+    planes = clips.flat(clips.codes_of(background), 240, 180, half_chroma=half_chroma)
+    for plane, code in zip(planes, clips.codes_of((255, 255, 255)), strict=True):
+        height, width = plane.shape
+        plane[height // 3 :, width // 3 : width * 2 // 3] = code
+    pix_fmt = "yuv420p" if half_chroma else "yuv444p"
+    clip = clips.write_clip(tmp_path / "clip.mkv", [planes], codec="ffv1", pix_fmt=pix_fmt)
+    (frame,) = shown("blur", tmp_path, clip, subject_scale=0.1, subject_x="left", subject_y="top")
+    assert_close(frame[20:], background, levels=4)

@@ -35,6 +35,7 @@ from vmatte.errors import ModelError
 from vmatte.job import make_job
 from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import MattingModel, Prediction, State
+from vmatte.render import plan_job
 
 LUMA_KEY = {"model": "luma-key"}
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -747,6 +748,15 @@ def test_segments_of_a_smoothed_clip_are_those_of_the_whole(
     assert entries(tmp_path / "cut") == entries(tmp_path / "whole")
     for name in entries(tmp_path / "whole"):
         assert np.array_equal(picture_at(tmp_path / "cut" / name), picture_at(tmp_path / "whole" / name))
+
+
+def test_a_matte_of_another_upsampling_is_another_matte(tmp_path: Path) -> None:
+    clip = grainy_clip(tmp_path / "clip.mkv")
+    plans = [
+        plan_job(make_job(clip, output=tmp_path / "cut.mov", upsample=word, **LUMA_KEY), vmatte.Runtime())
+        for word in ("guided", None, "bilinear")
+    ]
+    assert plans[0].matte_fingerprint == plans[1].matte_fingerprint != plans[2].matte_fingerprint
 
 
 def test_a_network_is_smoothed_by_default_and_less_flickers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

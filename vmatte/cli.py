@@ -136,6 +136,10 @@ def run(
     strength: Annotated[
         str | None, typer.Option("--smooth-strength", help="low | medium | high", show_default="medium")
     ] = None,
+    upsample: Annotated[
+        str | None,
+        typer.Option(help="a network's matte to full size: guided (by the frame) | bilinear", show_default="guided"),
+    ] = None,
     crop: Annotated[
         str | None, typer.Option(help="auto: the network sees only where the subject is | off", show_default="auto")
     ] = None,
@@ -241,6 +245,7 @@ def run(
         "cache": cache,
         "fit": fit,
         "play": play,
+        "upsample": upsample,
         "crop": crop,
         "remove_specks": remove_specks,
         "fill_holes": fill_holes,

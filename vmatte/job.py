@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from vmatte.encodings import ENCODINGS, Encoding, encoding_for_suffix
 from vmatte.errors import JobError
 from vmatte.options import (
+    DEFAULT_UPSAMPLING,
     Background,
     Blend,
     BlurPlate,
@@ -40,6 +41,7 @@ from vmatte.options import (
     SmoothingMethod,
     Strength,
     Subject,
+    Upsampling,
 )
 
 R = TypeVar("R", bound=Record)
@@ -85,6 +87,8 @@ class RenderJob(Record):
     """The network's weights, a file or a folder that holds it; None for those of the catalogue."""
     smoothing: Smoothing | None = None
     """Over time. None: `motion` for a network, `off` for a key, which has no moods."""
+    upsample: Upsampling = DEFAULT_UPSAMPLING
+    """How a network's matte gets the frame's size: its edges where those of the picture are, or merely enlarged."""
     segment_frames: Annotated[int, Field(ge=1)] = 240
     """Frames in a segment: so many are lost at most when a render is cut off. Video begins each with a key frame."""
     crop: Literal["auto", "off"] = "auto"
@@ -258,6 +262,7 @@ class JobWords(TypedDict, total=False):
     smooth: str | SmoothingMethod | None
     strength: str | None
     segment_frames: int | None
+    upsample: str | None
     crop: str | None
     remove_specks: float | None
     fill_holes: float | None
@@ -349,7 +354,7 @@ def make_job(clip: str | Path, **words: Unpack[JobWords]) -> RenderJob:
         "shadow": _strong(ContactShadow, "shadow", words.get("shadow")),
         "grain": _strong(GrainMatch, "grain", words.get("grain")),
     }
-    for name in ("model", "segment_frames", "crop", "foreground", "blend"):
+    for name in ("model", "segment_frames", "upsample", "crop", "foreground", "blend"):
         fields[name] = words.get(name)
     return _validated(RenderJob, {name: value for name, value in fields.items() if value is not None})
 

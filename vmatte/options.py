@@ -77,6 +77,11 @@ Plate = FilePlate | ColorPlate | GradientPlate | BlurPlate | NoPlate
 Background = Annotated[Plate, Field(discriminator="method")]
 
 
+# The matte's size
+Upsampling = Literal["guided", "bilinear"]
+DEFAULT_UPSAMPLING: Upsampling = "guided"
+
+
 # The matte over time
 class NoSmoothing(Record):
     """Every frame keeps the matte that the network gave it."""

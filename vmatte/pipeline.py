@@ -13,7 +13,14 @@ from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch, Subject
 from vmatte.job import RenderJob
 from vmatte.masks import open_masks
 from vmatte.models.contract import MattingModel, ModelSpec
-from vmatte.options import MotionSmoothing, NoPlate, NoSmoothing, SmoothingMethod
+from vmatte.options import (
+    DEFAULT_UPSAMPLING,
+    MotionSmoothing,
+    NoPlate,
+    NoSmoothing,
+    SmoothingMethod,
+    Upsampling,
+)
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
@@ -49,6 +56,7 @@ def mattes(
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
+    upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Generator[MatteBatch, None, None]:
     """Decode, upload, matte and smooth the frames of segments that follow each other; decoding runs on its own thread.
 
@@ -56,7 +64,7 @@ def mattes(
     """
     read = range(segments[0].read.start, segments[-1].read.stop)
     with _uploaded(clip, read, model.device, batch, stopwatch) as uploaded:
-        matted = matte(uploaded, model, batch, stopwatch)
+        matted = matte(uploaded, model, batch, stopwatch, upsampling)
         if not isinstance(smoothing, NoSmoothing):
             matted = stopwatch.around("smooth", smooth(matted, smoothing))
         yield from trim(matted, segments)
@@ -69,9 +77,10 @@ def settled_mattes(
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
+    upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Generator[MatteBatch, None, None]:
     """The same, rounded to what can be kept of them; those of a key, which nobody keeps, as they are."""
-    made = mattes(clip, segments, model, smoothing, batch, stopwatch)
+    made = mattes(clip, segments, model, smoothing, batch, stopwatch, upsampling)
     with closing(made):
         yield from made if model.spec.is_key else stopwatch.around("settle", settle(made))
 
@@ -120,7 +129,7 @@ def layers(
             made = cut_out(subjects, job.row.alpha_bits)
         else:
             look = Look(job.blend, job.light_wrap, job.shadow)
-            plate = stack.enter_context(open_plate(job.background, canvas.output, device))
+            plate = stack.enter_context(open_plate(job.background, canvas, device))
             made = compose(subjects, plate, look)
         layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)
         with closing(matted), closing(layer):

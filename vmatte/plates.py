@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmatte.canvas import PlateShape
+from vmatte.canvas import Canvas, PlateShape
 from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, SourceError
 from vmatte.frames import FrameBatch, SubjectBatch
-from vmatte.imaging.blur import blur_around
+from vmatte.imaging.blur import blur_around, blur_behind
 from vmatte.imaging.color import black, rgb_to_ycbcr
 from vmatte.imaging.resize import contained, cover, covered_part, resize
 from vmatte.options import BlurPlate, ColorPlate, FilePlate, Fit, GradientPlate
@@ -47,10 +47,10 @@ def check_plate(plate: FilePlate) -> PlateShape:
 
 @contextmanager
 def open_plate(
-    background: FilePlate | ColorPlate | GradientPlate | BlurPlate, output: ClipInfo, device: torch.device
+    background: FilePlate | ColorPlate | GradientPlate | BlurPlate, canvas: Canvas, device: torch.device
 ) -> Iterator[PlatePlanes]:
-    """The plate behind the frames of `output`, which has their size and times, on their device; a video is being
-    decoded until the context ends."""
+    """The plate behind the frames of a canvas, on their device; a video is being decoded until the context ends."""
+    output = canvas.output
     size = (output.height, output.width)
     match background:
         case ColorPlate(rgb=rgb):
@@ -59,7 +59,7 @@ def open_plate(
             stops = torch.cat([_color(rgb, device) for rgb in colors])
             yield _constant(_gradient(stops, angle, size), output)
         case BlurPlate(radius=radius):
-            yield lambda subject: _blurred(subject, radius)
+            yield lambda subject: _blurred(subject, radius, moved=canvas.placement is not None)
         case FilePlate(path=path, fit=fit) if is_still(path):
             picture = torch.from_numpy(read_still(path, size, fit))[None].to(device)
             yield _constant(picture.to(torch.float32) / 255, output)
@@ -97,13 +97,14 @@ def _constant(rgb: Tensor, output: ClipInfo) -> PlatePlanes:
     return planes
 
 
-def _blurred(subject: SubjectBatch, radius: float) -> tuple[Tensor, Tensor]:
+def _blurred(subject: SubjectBatch, radius: float, *, moved: bool) -> tuple[Tensor, Tensor]:
     frames, alpha = subject.source.frames, subject.source.alpha
     sigma = radius * frames.size[0]
+    blur = blur_behind if moved else blur_around
     part = covered_part(frames.size, subject.size)
     return (
-        cover(blur_around(frames.luma, alpha, sigma), subject.size, part),
-        cover(blur_around(frames.chroma, alpha, sigma), subject.chroma_size, part),
+        cover(blur(frames.luma, alpha, sigma), subject.size, part),
+        cover(blur(frames.chroma, alpha, sigma), subject.chroma_size, part),
     )
 
 

@@ -178,6 +178,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         precision=str(choice.placement.precision),
         smoothing=smoothing.model_dump(),
         crop=job.crop,
+        upsample=job.upsample,
         flow=flow_method(choice.placement.device),
         segment_frames=job.segment_frames,
     )
@@ -388,7 +389,7 @@ def _render(
         threads = _threads_for(None)
     else:
         model = network.model()
-        matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch)
+        matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch, job.upsample)
         threads = _threads_for(model)
     folder = SegmentFolder(task.folder)
     with threads, layers(job, canvas, matted, network.device, stopwatch) as batches:

@@ -172,6 +172,15 @@ def test_each_frame_is_done_by_itself_and_in_strips_of_any_height(
             assert torch.equal(planes[0], others[number])
 
 
+@CODINGS
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.43, 0.9])
+def test_where_nothing_tells_subject_from_background_the_frames_colour_stays(part: float, coding: Coding) -> None:
+    own = codes(flat(0.78, 0.35, 0.16).expand(1, 3, 48, 64), coding, half=False)
+    made = estimate_foreground(*own, torch.full((1, 1, 48, 64), part), coding)
+    for planes, codes_ in zip(made, own, strict=True):
+        assert (planes.int() - codes_.int()).abs().max() <= 1
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 9), (65, 3)])
 @pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
 def test_the_smallest_frames_have_a_foreground_too(part: float, size: Size) -> None:

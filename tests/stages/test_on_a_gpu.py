@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from vmatte.canvas import place_on
 from vmatte.clip import Coding, ColorTags
 from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, SubjectBatch
 from vmatte.imaging.blur import blur_around
@@ -13,11 +14,12 @@ from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.grade import Grade
 from vmatte.imaging.grain import LEVELS, Grain
 from vmatte.models.catalogue import load_model
-from vmatte.options import ContactShadow, LightWrap
+from vmatte.options import ContactShadow, LightWrap, Subject
 from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
+from vmatte.stages.place import place
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
 
@@ -110,6 +112,22 @@ def test_after_the_first_batch_nothing_waits_for_the_device(chain: str, color: C
         torch.cuda.set_sync_debug_mode("default")
     second.wait()
     assert second.index == range(2, 4)
+
+
+@gpu
+@needs_cuda
+def test_a_subject_is_placed_on_cuda_where_it_is_on_the_cpu() -> None:
+    placement = place_on(Subject(scale=0.7, x="37%"), (WIDTH, HEIGHT), (240, 120))
+    assert placement is not None
+    made = []
+    for device in ("cuda", "cpu"):
+        model = load_model("luma-key", device=device)
+        mattes = matte(upload(decoded(BT709), Coding(BT709, 8), model.device), model, 2, Stopwatch())
+        made.append(list(place(foreground(mattes, "estimate"), placement)))
+    for ours, theirs in zip(*made, strict=True):
+        torch.testing.assert_close(ours.alpha.cpu(), theirs.alpha, atol=1e-5, rtol=0)
+        for one, other in ((ours.luma, theirs.luma), (ours.chroma, theirs.chroma)):
+            assert float(((one.cpu().int() - other.int()).abs() <= 1).float().mean()) > 0.9999
 
 
 @gpu

@@ -11,6 +11,7 @@ from torch import Tensor
 from vmatte.clip import BT601, BT709, Coding
 from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch, SubjectBatch
 from vmatte.imaging.color import rgb_to_ycbcr
+from vmatte.imaging.upsample import upsample
 from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import InputSize, ModelSpec, Prediction, State
 from vmatte.segments import Segment, plan_segments
@@ -267,3 +268,20 @@ def test_a_foreground_of_another_size_is_refused() -> None:
 def test_planes_of_the_wrong_shape_are_refused(luma: tuple[int, ...], chroma: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="frames need luma"):
         FrameBatch(range(1), torch.zeros(luma), torch.zeros(chroma), BT709_8)
+
+
+@pytest.mark.parametrize("reach", [0, 4])
+def test_a_matte_gets_the_frames_size_as_it_is_told_to(reach: int) -> None:
+    class Edge(MeanOfGreen):
+        def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
+            return Prediction(small.expand(len(rgb), -1, -1, -1), state=state)
+
+    small = torch.zeros(1, 1, 16, 24)
+    small[..., 10:] = 1
+    network = Edge()
+    network.spec = dataclasses.replace(network.spec, edge_reach=reach)
+    (frames,) = upload(decoded(range(1), 1), BT709_8, CPU)
+    (bilinear,) = matte([frames], network, 1, Stopwatch(), "bilinear")
+    (guided,) = matte([frames], network, 1, Stopwatch(), "guided")
+    assert torch.equal(bilinear.alpha, torch.nn.functional.interpolate(small, (HEIGHT, WIDTH), mode="bilinear"))
+    assert torch.equal(guided.alpha, upsample(small, frames.luma, frames.chroma, 8, reach))

@@ -14,6 +14,9 @@ from vmatte.imaging.resize import resize
 
 _LARGEST_SMALL_SIGMA = 3.0
 _FAINT = 1e-6
+_WIDEST = 0.2
+"""Of the picture's height: so wide a blur reaches out of any subject that leaves background to be seen."""
+_HARDLY_ANY = 0.1
 
 
 def blur_around(planes: Tensor, alpha: Tensor, sigma: float) -> Tensor:
@@ -34,6 +37,23 @@ def blur_around(planes: Tensor, alpha: Tensor, sigma: float) -> Tensor:
     weighted = _convolve(resize(planes.to(torch.float32) * weight, size), kernel)
     blurred = weighted / _convolve(resize(weight, size), kernel)
     return resize(blurred, plane_size)
+
+
+def blur_behind(planes: Tensor, alpha: Tensor, sigma: float) -> Tensor:
+    """The same for a subject that no longer stands in front of where it was: its place is filled from round it.
+
+    Where a blur finds hardly any background, one that is four times as wide is seen.
+    """
+    size = (int(planes.shape[-2]), int(planes.shape[-1]))
+    background = 1 - (alpha if tuple(alpha.shape[-2:]) == size else resize(alpha, size))
+    sigmas = [sigma]
+    while sigmas[-1] < _WIDEST * alpha.shape[-2]:
+        sigmas.append(4 * sigmas[-1])
+    filled = blur_around(planes, alpha, sigmas[-1])
+    for each in reversed(sigmas[:-1]):
+        found = blur_around(background, torch.zeros_like(alpha), each)
+        filled = filled.lerp(blur_around(planes, alpha, each), (found / _HARDLY_ANY).clamp_(max=1))
+    return filled
 
 
 def gaussian_blur(planes: Tensor, sigma: float) -> Tensor:

@@ -13,7 +13,9 @@ from vmatte.imaging.resize import resize
 
 _FAITH = 0.15
 """How much what larger windows say counts, against a window of this size."""
-_FAINT = 1e-6
+_LEAST_FAITH = 1e-4
+"""The same for the frame's mean, which is all that stands behind the largest window: enough for float32 where alpha is
+the same everywhere, and no telling F from B."""
 
 
 def estimate_foreground(luma: Tensor, chroma: Tensor, alpha: Tensor, coding: Coding) -> tuple[Tensor, Tensor]:
@@ -62,7 +64,7 @@ def _fitted(moments: Tensor, coding: Coding) -> tuple[Tensor, Tensor]:
     while max(levels[-1].shape[-2:]) > 1:
         levels.append(_halved(levels[-1]))
     fore = back = levels[-1][:, 5:]
-    faith = _FAINT  # the whole frame has only itself
+    faith = _LEAST_FAITH
     for level in reversed(levels):
         height, width = level.shape[-2:]
         fore, back = (_enlarged(colours, (2, 2), slice(0, height), width) for colours in (fore, back))

@@ -33,9 +33,10 @@ CUBIC = Kernel(_cubic, 2)
 
 @dataclass(frozen=True, slots=True)
 class Taps:
-    """What each sample of a line is made of: `numbers` (n, k) int64 of another line's samples, and their `weights`
-    (n, k) float32, whose sum is 1."""
+    """What each sample of a line is made of: `numbers` (n, k) int64 of samples in a `part` of another line, and their
+    `weights` (n, k) float32, whose sum is 1."""
 
+    part: slice
     numbers: Tensor
     weights: Tensor
 
@@ -46,17 +47,20 @@ def taps(kernel: Kernel, count: int, source: int, first: float, step: float, dev
     Where it steps over samples it grows with the step, so that all of them count and nothing aliases.
     """
     reach = kernel.reach * max(1.0, step)
-    centres = (first + step * torch.arange(count, dtype=torch.float64)).clamp_(0, source - 1)
+    centres = (first + step * torch.arange(count, dtype=torch.float64)).clamp_(-0.5, source - 0.5)
     numbers = torch.floor(centres - reach).to(torch.int64)[:, None] + torch.arange(1, ceil(2 * reach) + 2)
     distance = (numbers - centres[:, None]).abs() / reach * kernel.reach
     counts = (distance < kernel.reach) & (numbers >= 0) & (numbers < source)
     weights = torch.where(counts, kernel.weight(distance), 0)
     weights /= weights.sum(dim=1, keepdim=True)
-    return Taps(numbers.clamp_(0, source - 1).to(device), weights.to(torch.float32).to(device))
+    numbers.clamp_(0, source - 1)
+    part = slice(int(numbers.min()), int(numbers.max()) + 1)
+    return Taps(part, (numbers - part.start).to(device), weights.to(torch.float32).to(device))
 
 
 def resample(planes: Tensor, rows: Taps, columns: Taps) -> Tensor:
     """Planes (C, H, W) float32 on other rows and columns."""
+    planes = planes[:, rows.part, columns.part]
     channels, height, width = planes.shape
     lines = _mixed(planes.transpose(0, 1).reshape(height, channels * width), rows)
     lines = _mixed(lines.view(-1, channels, width).permute(2, 1, 0).reshape(width, -1), columns)
@@ -65,5 +69,5 @@ def resample(planes: Tensor, rows: Taps, columns: Taps) -> Tensor:
 
 def _mixed(lines: Tensor, taps: Taps) -> Tensor:
     """Lines (n, L), each the weighted sum of some of `lines` (N, L)."""
-    # Eight times as quick as to gather the lines and to add them up.
+    # At a third of what it costs to gather the lines and to add them up.
     return F.embedding_bag(taps.numbers, lines, mode="sum", per_sample_weights=taps.weights)

@@ -185,6 +185,7 @@ MODELS: dict[str, ModelSpec] = {
                 ),
             ),
         ),
+        edge_reach=7,
     ),
     "u2netp": ModelSpec(
         name="u2netp",

@@ -168,6 +168,9 @@ class ModelSpec:
     antialias: bool = False
     """Frames are scaled as Pillow's BILINEAR does it, triangle filter with antialias, which the published preprocessor
     of these weights uses. False: by halving, which is quicker."""
+    edge_reach: int = 0
+    """Pixels of its input by which edges of its matte are softer than those of the picture, which the guided upsampling
+    then gathers them to. 0: it knows an edge to the pixel."""
     alternative: str | None = None
     """A model for the same job that is open to everyone, where this one is not."""
     warm_up: int | None = 0

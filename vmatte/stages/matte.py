@@ -11,11 +11,19 @@ from torch import Tensor
 from vmatte.frames import FrameBatch, MatteBatch
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.resize import resize, resize_like_pillow
+from vmatte.imaging.upsample import upsample
 from vmatte.models.contract import MattingModel, State
+from vmatte.options import DEFAULT_UPSAMPLING, Upsampling
 from vmatte.stopwatch import Stopwatch
 
 
-def matte(batches: Iterable[FrameBatch], model: MattingModel, batch: int, stopwatch: Stopwatch) -> Iterator[MatteBatch]:
+def matte(
+    batches: Iterable[FrameBatch],
+    model: MattingModel,
+    batch: int,
+    stopwatch: Stopwatch,
+    upsampling: Upsampling = DEFAULT_UPSAMPLING,
+) -> Iterator[MatteBatch]:
     """The same frames with alpha at full size; a recurrent network's state goes from each batch to the next.
 
     A short batch is filled up to `batch`, so that the network always computes in one shape, and a frame's matte does
@@ -32,7 +40,11 @@ def matte(batches: Iterable[FrameBatch], model: MattingModel, batch: int, stopwa
             prediction = model.predict(rgb, state)
             state = prediction.state
         with stopwatch.step("upsample"):
-            alpha = resize(prediction.alpha[: len(frames.index)], frames.size)
+            alpha = prediction.alpha[: len(frames.index)]
+            if upsampling == "guided":
+                alpha = upsample(alpha, frames.luma, frames.chroma, frames.coding.bits, model.spec.edge_reach)
+            else:
+                alpha = resize(alpha, frames.size)
             foreground = prediction.foreground
             if foreground is not None:
                 foreground = resize(foreground[: len(frames.index)], frames.size)
