@@ -87,18 +87,14 @@ def main() -> None:
     sheet(matched, whole, 300, options.out / "looks-match.jpg")
     figure = standing(batch)
     shadows = [None, ContactShadow(strength=0.5), ContactShadow(strength=1)]
-    sheet(
-        [pictured(figure, white, Look("linear", shadow=shadow), clip) for shadow in shadows],
-        (clip.width // 4, clip.height // 2, clip.width * 3 // 4, clip.height),
-        300,
-        options.out / "looks-shadow.jpg",
-    )
+    posed = [pictured(figure, white, Look("linear", shadow=shadow), clip) for shadow in shadows]
+    sheet(posed, (0, clip.height // 3, clip.width, clip.height), 300, options.out / "looks-shadow.jpg")
 
 
 def standing(batch: MatteBatch) -> MatteBatch:
     """The presenter as a bust that stands on the ground."""
     alpha = batch.alpha.clone()
-    alpha[..., alpha.shape[-2] * 7 // 8 :, :] = 0
+    alpha[..., alpha.shape[-2] * 7 // 8 :, :] = 0  # above the picture's bottom
     return MatteBatch(batch.frames, alpha)
 
 
