@@ -18,7 +18,8 @@ picture, grey, and then its colours are taken as they are; or a network's, and t
 them. Either is the truth, for the clip is made from it. A matte that flickers would be a truth that does, so a network
 mattes stills only. Choose another network than the one you mean to measure.
 
-The composite is display-referred: colours are mixed as coded, as nearly all editors do, not as light.
+The composite is display-referred: colours are mixed as coded, as nearly all editors do, not as light. With `--light`
+they are mixed as light, which is what a camera does: for clips that are to be keyed.
 The same command gives the same files, byte for byte, on one version of FFmpeg.
 """
 
@@ -357,12 +358,19 @@ class Photograph:
     foreground: NDArray[np.uint16]
 
 
-def shoot(layers: Iterable[Picture], plates: Iterable[Picture], noise: float, rng: Generator) -> Iterator[Photograph]:
-    """Each layer over its plate. `noise` is the standard deviation in 8-bit codes of luma; half of it is that of
-    chroma, whose samples are each the mean of four."""
+def shoot(
+    layers: Iterable[Picture], plates: Iterable[Picture], noise: float, rng: Generator, *, light: bool = False
+) -> Iterator[Photograph]:
+    """Each layer over its plate, mixed as `light` or as coded. `noise` is the standard deviation in 8-bit codes of
+    luma; half of it is that of chroma, whose samples are each the mean of four."""
     for number, (layer, plate) in enumerate(zip(layers, plates, strict=False)):
         codes = np.rint(layer[..., 3] * CODES)
-        mixed = layer[..., :3] + (1 - codes[..., None] / CODES) * plate
+        alpha = codes[..., None] / CODES
+        if light:
+            straight = layer[..., :3] / np.maximum(layer[..., 3:], 1 / CODES)
+            mixed = as_coded(alpha * as_light(straight) + (1 - alpha) * as_light(plate))
+        else:
+            mixed = layer[..., :3] + (1 - alpha) * plate
         rgb = torch.from_numpy(np.clip(mixed, 0, 1).astype(np.float32).transpose(2, 0, 1))[None]
         planes = rgb_to_ycbcr(rgb, DELIVERY, (rgb.shape[2] // 2, rgb.shape[3] // 2))
         noisy = []
@@ -371,6 +379,17 @@ def shoot(layers: Iterable[Picture], plates: Iterable[Picture], noise: float, rn
             noisy.append(rounded((plane + deviation * grain).clamp_(0, 255), 8))
         picture = LayerBatch(range(number, number + 1), noisy[0], noisy[1], alpha=None)
         yield Photograph(picture, codes.astype(np.uint16), straight_codes(layer, codes))
+
+
+def as_light(coded: Picture) -> Picture:
+    """Light of display-encoded values, by sRGB's curve (IEC 61966-2-1)."""
+    coded = coded.clip(0, 1)
+    return np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+
+
+def as_coded(light: Picture) -> Picture:
+    """The opposite."""
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
 
 
 def straight_codes(layer: Picture, alpha: Picture) -> NDArray[np.uint16]:
@@ -459,7 +478,9 @@ def make_truth(options: argparse.Namespace) -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     layers = islice(subject_layers(options, size, motions), options.frames)
     plates = plate_frames(options.plate, options.plate_start, size, options.frames, shot.plate_motion)
-    frames = write_truth(shoot(layers, plates, shot.noise, grain), options.folder, size, options.rate, shot.crf)
+    frames = write_truth(
+        shoot(layers, plates, shot.noise, grain, light=options.light), options.folder, size, options.rate, shot.crf
+    )
     if frames < options.frames:
         raise SourceError(f"{options.subject} has only {frames} frames from {options.start} on; ask for fewer --frames")
     made = {
@@ -477,6 +498,7 @@ def make_truth(options: argparse.Namespace) -> int:
         "subject_height": options.subject_height,
         "head": options.head,
         "despill": options.despill,
+        "light": options.light,
         "seed": options.seed,
         "vmatte": vmatte.__version__,
     }
@@ -506,6 +528,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=0, help="the first frame of a moving subject that is used")
     parser.add_argument("--plate-start", type=int, default=0, help="the same of a moving plate")
     parser.add_argument("--despill", action="store_true", help="green no stronger than red or blue (green screen)")
+    parser.add_argument("--light", action="store_true", help="mix the subject and its plate as light")
     parser.add_argument("--subject-frame", type=int, help="take this frame of a clip as a still")
     parser.add_argument("--subject-matte", help="a grey picture, or the name of a network")
     parser.add_argument("--subject-motion", choices=["none", "sway", "talk"], default="sway", help="of a still")

@@ -47,8 +47,6 @@ from vmatte.options import (
 R = TypeVar("R", bound=Record)
 
 DEFAULT_MODEL = "auto"
-_SCREENS = {"green": (0, 177, 64), "blue": (0, 71, 187)}
-"""What is sold as chroma green and blue."""
 
 Precision = Literal["auto", "fp32", "fp16"]
 """No bf16: on BiRefNet it moves alpha by more than 2/255 on one pixel in 200, and fp16, no slower, on none."""
@@ -412,10 +410,11 @@ def _screen(words: JobWords) -> Screen | None:
     screen = words.get("screen")
     given: dict[str, object] = screen.model_dump() if isinstance(screen, Screen) else {}
     if isinstance(screen, str):
-        rgb = _SCREENS.get(screen) or parse_color(screen)
-        if rgb is None and screen != "auto":
+        # The words are hues, not the paints that other software means by them: no screen is filmed as it was bought.
+        color = screen if screen in ("auto", "green", "blue") else parse_color(screen)
+        if color is None:
             raise JobError(f"screen cannot be {screen!r}; give auto, green, blue, or a colour like #00b140")
-        given = {"color": "auto" if rgb is None else rgb}
+        given = {"color": color}
     if (clean := words.get("clean_plate")) is not None:
         words = {**words, "clean_plate": at_home(clean)}
     return _record(Screen, words, **given)

@@ -218,12 +218,20 @@ class Subject(Record):
 class Screen(Record):
     """The clip was shot before a screen of one colour."""
 
-    color: Literal["auto"] | Rgb8 = "auto"
-    """sRGB. `auto`: found in the clip's first frames, once for each shot."""
+    color: Literal["auto", "green", "blue"] | Rgb8 = "auto"
+    """sRGB. `auto`: found in the first frames of each shot; `green`, `blue`: so, but only a screen of that hue."""
     clean_plate: Path | None = None
-    """A picture of the screen alone: its light and shade are taken out."""
+    """A picture of the screen alone, by the same camera: its light and shade are taken out."""
     despill: Annotated[float, Field(ge=0, le=1)] = 1
     """How much of the screen's light is taken off the subject."""
+
+    @model_validator(mode="after")
+    def _green_or_blue(self) -> Screen:
+        if not isinstance(self.color, str):
+            red, green, blue = self.color
+            if max(green, blue) <= red or green == blue:
+                raise ValueError("a screen is green or blue")
+        return self
 
 
 # How the subject belongs to its plate

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 import torch
 
+from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo
 from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch, SubjectBatch
@@ -25,8 +26,11 @@ from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
 from vmatte.stages.compose import Look, compose, cut_out
+from vmatte.stages.despill import despill
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
+from vmatte.stages.hold import hold
+from vmatte.stages.key import ScreenKey, key_edges, matte_by_key
 from vmatte.stages.matte import matte
 from vmatte.stages.place import place
 from vmatte.stages.recall import recall
@@ -40,6 +44,7 @@ from vmatte.stopwatch import Stopwatch
 from vmatte.video.read import decode
 
 DEPTH = 2  # batches that may wait between two threads
+NOTHING_KNOWN = Analysis()
 
 
 def smoothing_for(wanted: SmoothingMethod | None, spec: ModelSpec) -> SmoothingMethod:
@@ -52,10 +57,11 @@ def smoothing_for(wanted: SmoothingMethod | None, spec: ModelSpec) -> SmoothingM
 def mattes(
     clip: ClipInfo,
     segments: Sequence[Segment],
-    model: MattingModel,
+    model: MattingModel | ScreenKey,
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
     upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Generator[MatteBatch, None, None]:
     """Decode, upload, matte and smooth the frames of segments that follow each other; decoding runs on its own thread.
@@ -64,7 +70,11 @@ def mattes(
     """
     read = range(segments[0].read.start, segments[-1].read.stop)
     with _uploaded(clip, read, model.device, batch, stopwatch) as uploaded:
-        matted = matte(uploaded, model, batch, stopwatch, upsampling)
+        matted: Iterator[MatteBatch]
+        if isinstance(model, ScreenKey):
+            matted = stopwatch.around("key", matte_by_key(uploaded, model))
+        else:
+            matted = matte(uploaded, model, batch, stopwatch, analysis.crop, upsampling)
         if not isinstance(smoothing, NoSmoothing):
             matted = stopwatch.around("smooth", smooth(matted, smoothing))
         yield from trim(matted, segments)
@@ -73,14 +83,15 @@ def mattes(
 def settled_mattes(
     clip: ClipInfo,
     segments: Sequence[Segment],
-    model: MattingModel,
+    model: MattingModel | ScreenKey,
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
     upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Generator[MatteBatch, None, None]:
     """The same, rounded to what can be kept of them; those of a key, which nobody keeps, as they are."""
-    made = mattes(clip, segments, model, smoothing, batch, stopwatch, upsampling)
+    made = mattes(clip, segments, model, smoothing, batch, stopwatch, analysis, upsampling)
     with closing(made):
         yield from made if model.spec.is_key else stopwatch.around("settle", settle(made))
 
@@ -115,12 +126,24 @@ def layers(
     matted: Generator[MatteBatch, None, None],
     device: torch.device,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
+    screen: ScreenKey | None = None,
 ) -> Iterator[Iterator[LayerBatch]]:
-    """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends."""
+    """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends.
+
+    Before a `screen` the key makes the edge of a network's matte, and the screen's light is taken off.
+    """
+    edged: Iterator[MatteBatch] = matted
+    if analysis.subject is not None:
+        edged = stopwatch.around("hold", hold(edged, analysis.subject, analysis.shots))
+    if screen is not None and job.model != screen.spec.name:
+        edged = stopwatch.around("key", key_edges(edged, screen))
     with ExitStack() as stack:
         masks = stack.enter_context(open_masks(job, canvas.clip, device))
-        shaped = stopwatch.around("shape", shape(matted, job.edges, masks))
+        shaped = stopwatch.around("shape", shape(edged, job.edges, masks))
         subjects: Iterator[SubjectBatch] = stopwatch.around("foreground", foreground(shaped, job.foreground))
+        if screen is not None and job.screen is not None and job.screen.despill:
+            subjects = stopwatch.around("despill", despill(subjects, screen.screens.hue, job.screen.despill))
         if canvas.placement is not None:
             subjects = stopwatch.around("place", place(subjects, canvas.placement))
         if canvas.retimed:

@@ -24,6 +24,7 @@ from vmatte.options import NoPlate, NoSmoothing
 from vmatte.pipeline import layers, settled_mattes
 from vmatte.render import Network, announce, plan_job
 from vmatte.segments import Segment
+from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
 from vmatte.video.write import writing
 
@@ -60,7 +61,7 @@ def preview(job: RenderJob, runtime: Runtime, frames: int, on_weights: Progress 
     rows = []
     for number in dict.fromkeys(numbers):
         for matte in _matte(clip, number, network.model()):
-            rows.append((_title(clip, number), _tiles(job, plan.canvas, matte, network.device)))
+            rows.append((_title(clip, number), _tiles(plan.job, plan.canvas, matte, network)))
     if not rows:
         raise SourceError(f"{job.clip}: none of the frames {numbers} can be decoded")
     path = job.output.with_name(f"{job.output.stem}_preview.png")
@@ -71,7 +72,7 @@ def preview(job: RenderJob, runtime: Runtime, frames: int, on_weights: Progress 
     return path
 
 
-def _matte(clip: ClipInfo, number: int, model: MattingModel) -> Iterator[MatteBatch]:
+def _matte(clip: ClipInfo, number: int, model: MattingModel | ScreenKey) -> Iterator[MatteBatch]:
     """The frame with its matte; nothing where it cannot be decoded."""
     before = min(number, _SEEN_BEFORE if model.spec.recurrent else 0)
     alone = Segment(0, frames=range(number, number + 1), read=range(number - before, number + 1))
@@ -79,11 +80,11 @@ def _matte(clip: ClipInfo, number: int, model: MattingModel) -> Iterator[MatteBa
         yield from mattes
 
 
-def _tiles(job: RenderJob, canvas: Canvas, matte: MatteBatch, device: torch.device) -> list[Pixels]:
+def _tiles(job: RenderJob, canvas: Canvas, matte: MatteBatch, network: Network) -> list[Pixels]:
     """Source, matte and result of one frame."""
     coding = matte.frames.coding
     source = _rgb(matte.frames.luma, matte.frames.chroma, coding)
-    cutout = _layer(job.model_copy(update={"background": NoPlate(), "encoding": "png"}), canvas, matte, device)
+    cutout = _layer(job.model_copy(update={"background": NoPlate(), "encoding": "png"}), canvas, matte, network)
     assert cutout.alpha is not None
     alpha = _small(cutout.alpha[0].permute(1, 2, 0).expand(-1, -1, 3).numpy())
     if isinstance(job.background, NoPlate):
@@ -91,13 +92,13 @@ def _tiles(job: RenderJob, canvas: Canvas, matte: MatteBatch, device: torch.devi
         share = alpha.astype(np.float32) / 255
         result = np.rint(colours * share + _board(alpha.shape[:2]) * (1 - share)).astype(np.uint8)
     else:
-        composite = _layer(job, canvas, matte, device)
+        composite = _layer(job, canvas, matte, network)
         result = _rgb(composite.luma, composite.chroma, coding)
     return [source, alpha, result]
 
 
-def _layer(job: RenderJob, canvas: Canvas, matte: MatteBatch, device: torch.device) -> LayerBatch:
-    with layers(job, canvas, (each for each in [matte]), device, Stopwatch()) as made:
+def _layer(job: RenderJob, canvas: Canvas, matte: MatteBatch, network: Network) -> LayerBatch:
+    with layers(job, canvas, (each for each in [matte]), network.device, Stopwatch(), screen=network.screen()) as made:
         layer = next(made)
         layer.wait()
         return layer

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,8 @@ import av
 import torch
 from torch import Tensor
 
+from vmatte.analyse import analyse, crops, looks_closely, needs_analysis
+from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas, plan_canvas
 from vmatte.clip import HDR_TRANSFERS, ClipInfo
 from vmatte.errors import EncodeError, KeptMatteError, ModelError, SourceError
@@ -43,12 +45,15 @@ from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.models.placement import frames_at_once, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
-from vmatte.options import FilePlate, SmoothingMethod
+from vmatte.options import FilePlate, Screen, SmoothingMethod
 from vmatte.pipeline import kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
-from vmatte.segment_folder import SegmentFolder, remove
+from vmatte.screens import screen_key
+from vmatte.segment_folder import remove, write_whole
 from vmatte.segments import Segment, plan_segments, runs_of
+from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
+from vmatte.survey import Survey, survey
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
 from vmatte.video.verify import verify
@@ -112,9 +117,17 @@ class Task:
     plan: Plan
     segments: tuple[Segment, ...]
     folder: Path
-    """Of the job's finished segments."""
+    """The job's work folder."""
     recalled: bool
     """Whether the mattes of all of them are kept already."""
+
+    @property
+    def work(self) -> WorkFolder:
+        return WorkFolder(self.folder)
+
+    @property
+    def needs_analysis(self) -> bool:
+        return needs_analysis(self.plan.job, self.plan.clip, self.plan.choice.spec, recalled=self.recalled)
 
 
 def run(
@@ -166,7 +179,8 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     choice = choose(job.model, job.weights, runtime)
     spec = choice.spec
     smoothing = smoothing_for(job.smoothing, spec)
-    job = job.model_copy(update={"model": spec.name, "weights": choice.own})
+    screen = job.screen or (Screen() if spec.keys_a_screen else None)
+    job = job.model_copy(update={"model": spec.name, "weights": choice.own, "screen": screen})
     lead = None if spec.warm_up is None else spec.warm_up + smoothing.reach
     segments = plan_segments(clip.frames, job.segment_frames, lead, smoothing.reach)
     inputs = tuple((path, _sha256_of_input(path)) for path in paths)
@@ -177,7 +191,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         weights=choice.weights_sha256,
         precision=str(choice.placement.precision),
         smoothing=smoothing.model_dump(),
-        crop=job.crop,
+        crop=job.subject.keep if crops(job, clip, spec) else "off",
         upsample=job.upsample,
         flow=flow_method(choice.placement.device),
         segment_frames=job.segment_frames,
@@ -239,16 +253,16 @@ def _keeps_mattes(plan: Plan) -> bool:
 
 def todo(plan: Plan, work: WorkFolder, kept: KeptMattes | None) -> list[Task]:
     """What is not finished yet, in parts that can be rendered in any order."""
-    return _tasks(plan, plan.segments, work.segments, kept)
+    return _tasks(plan, plan.segments, work, kept)
 
 
-def _tasks(plan: Plan, segments: Sequence[Segment], folder: SegmentFolder, kept: KeptMattes | None) -> list[Task]:
+def _tasks(plan: Plan, segments: Sequence[Segment], work: WorkFolder, kept: KeptMattes | None) -> list[Task]:
     """What is not finished of some segments."""
-    unfinished = [segment for segment in segments if folder.written(segment.number) is None]
+    unfinished = [segment for segment in segments if work.segments.written(segment.number) is None]
     tasks = []
     for recalled in (True, False):
         those = [segment for segment in unfinished if recalled == (kept is not None and kept.has(segment))]
-        tasks += [Task(plan, run, folder.folder, recalled) for run in runs_of(those)]
+        tasks += [Task(plan, run, work.path, recalled) for run in runs_of(those)]
     return tasks
 
 
@@ -305,7 +319,8 @@ class Network:
 
     def __init__(self, plan: Plan, on_weights: Progress | None = None) -> None:
         self._plan, self._on_weights = plan, on_weights
-        self._model: MattingModel | None = None
+        self._model: MattingModel | ScreenKey | None = None
+        self._screen: ScreenKey | None = None
         self.batch = 1
         """Frames that go through it at once."""
 
@@ -313,11 +328,22 @@ class Network:
     def device(self) -> torch.device:
         return self._plan.choice.placement.device if self._model is None else self._model.device
 
-    def model(self) -> MattingModel:
+    def model(self) -> MattingModel | ScreenKey:
         if self._model is None:
             plan = self._plan
-            self._model, self.batch = _ready(plan.choice, plan.runtime, plan.clip, self._on_weights)
+            if plan.choice.spec.keys_a_screen:
+                self._model, self.batch = self.screen(), _given_batch(plan.runtime)
+            else:
+                self._model, self.batch = _ready(plan.choice, plan.runtime, plan.clip, self._on_weights)
+        assert self._model is not None
         return self._model
+
+    def screen(self) -> ScreenKey | None:
+        """What keys the clip's screen; None where the job speaks of none."""
+        plan = self._plan
+        if self._screen is None and plan.job.screen is not None:
+            self._screen = screen_key(plan.clip, plan.job.screen, self.device)
+        return self._screen
 
 
 def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progress | None) -> tuple[MattingModel, int]:
@@ -328,6 +354,11 @@ def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progres
     if runtime.batch == "auto" and batch > 1:
         logger.info("%d frames at once: what the memory of %s holds", batch, model.device)
     return model, min(batch, max(clip.frames, 1))
+
+
+def _given_batch(runtime: Runtime) -> int:
+    """Frames at once for a key, which gains nothing by more."""
+    return 1 if runtime.batch == "auto" else runtime.batch
 
 
 def render_segments(
@@ -346,7 +377,7 @@ def render_segments(
     while waiting:
         each = waiting.pop()
         if not _rendered_if_it_can_be(each, network, kept, stopwatch, on_frames):
-            waiting += _tasks(task.plan, each.segments, SegmentFolder(task.folder), kept)
+            waiting += _tasks(task.plan, each.segments, task.work, kept)
 
 
 def _rendered_if_it_can_be(
@@ -382,17 +413,17 @@ def _rendered_if_it_can_be(
 def _render(
     task: Task, network: Network, kept: KeptMattes | None, stopwatch: Stopwatch, on_frames: OnFrames | None
 ) -> None:
-    plan, segments = task.plan, task.segments
+    plan, segments, folder = task.plan, task.segments, task.work.segments
     job, clip, canvas = plan.job, plan.clip, plan.canvas
+    analysis = find_analysis(task, network, kept, stopwatch)
     if task.recalled and kept is not None:
         matted = kept_mattes(clip, segments, kept.read(segments), network.device, stopwatch)
         threads = _threads_for(None)
     else:
         model = network.model()
-        matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch, job.upsample)
+        matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch, analysis, job.upsample)
         threads = _threads_for(model)
-    folder = SegmentFolder(task.folder)
-    with threads, layers(job, canvas, matted, network.device, stopwatch) as batches:
+    with threads, layers(job, canvas, matted, network.device, stopwatch, analysis, network.screen()) as batches:
         ahead = next(batches, None)
         for segment in segments:
 
@@ -416,6 +447,34 @@ def _render(
                 folder.finish(segment.number, [job.row.suffix], written)
 
 
+def find_analysis(task: Task, network: Network, kept: KeptMattes | None, stopwatch: Stopwatch) -> Analysis:
+    """What the whole clip has to tell a task's frames: made once for a job, from then on read in its work folder."""
+    if not task.needs_analysis:
+        return Analysis()
+    plan, file = task.plan, task.work.analysis
+    with suppress(OSError, ValueError):
+        return Analysis.from_json(file.read_bytes())
+    with stopwatch.step("survey"):
+        found = analyse(plan.job, plan.clip, plan.choice.spec, _survey_of(plan, network, kept))
+    with writing(file):
+        write_whole(file, found.to_json())
+    return found
+
+
+def _survey_of(plan: Plan, network: Network, kept: KeptMattes | None) -> Survey:
+    """The clip's survey: the one that is kept with its mattes, else a new one, which from then on is."""
+    closely = looks_closely(plan.job)
+    known = None if kept is None else kept.survey(closely=closely)
+    if known is not None:
+        with suppress(ValueError):
+            return Survey.from_bytes(known)
+    seen = survey(plan.clip, network.model(), closely=closely)
+    check_unchanged(plan)
+    if kept is not None:
+        kept.keep_survey(seen.to_bytes(), closely=closely)
+    return seen
+
+
 @contextmanager
 def _clear_errors(clip: ClipInfo, spec: ModelSpec, device: torch.device, where: str = "") -> Iterator[None]:
     """What the device lacks, memory or an operator, becomes a ModelError that says so."""
@@ -437,7 +496,7 @@ def _clear_errors(clip: ClipInfo, spec: ModelSpec, device: torch.device, where: 
 
 
 @contextmanager
-def _threads_for(model: MattingModel | None) -> Iterator[None]:
+def _threads_for(model: MattingModel | ScreenKey | None) -> Iterator[None]:
     """One thread for torch, unless it computes the network on the CPU.
 
     Decoder, network and encoder share the cores already; splitting single frames' maths costs more than it gives.
@@ -490,7 +549,11 @@ def matte(
     wanted = parse_smoothing(smooth, strength)
     choice = choose(model or DEFAULT_MODEL, None if weights is None else at_home(weights), runtime)
     logger.info("%s", choice)
-    network, at_once = _ready(choice, runtime, source, on_weights)
+    network: MattingModel | ScreenKey
+    if choice.spec.keys_a_screen:
+        network, at_once = screen_key(source, Screen(), choice.placement.device), _given_batch(runtime)
+    else:
+        network, at_once = _ready(choice, runtime, source, on_weights)
     every = range(source.frames)
     whole = Segment(0, frames=every, read=every)
     smoothing = smoothing_for(wanted, network.spec)

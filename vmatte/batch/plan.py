@@ -293,6 +293,8 @@ def _output_bytes(job: RenderJob, output: _Clip) -> int:
 def _network_seconds(choice: Choice, clip: _Clip) -> float | None:
     """Seconds a frame, of the second run: the first one also sets up what it needs."""
     weights = choice.spec.weights
+    if choice.spec.keys_a_screen:
+        return 0.0
     if choice.own is None and weights is not None and not in_cache(weights):
         return None
     model = build_model(choice.spec, choice.own, choice.placement)

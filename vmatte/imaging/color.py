@@ -12,7 +12,6 @@ from functools import lru_cache
 from types import EllipsisType
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vmatte.clip import RGB_MATRIX, Coding, ColorTags
@@ -84,7 +83,8 @@ def _rgb_to_codes(coding: Coding, device: torch.device) -> tuple[Tensor, Tensor]
 
 
 @lru_cache
-def _codes_to_rgb(coding: Coding, device: torch.device) -> tuple[Tensor, Tensor]:
+def codes_to_rgb(coding: Coding, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Matrix (3, 3) and offset (3, 1) that take codes of Y', Cb, Cr to R'G'B' in [0, 1]."""
     matrix, offset = _to_codes(coding)
     inverse = torch.linalg.inv(matrix.to(torch.float64))
     shift = -(inverse @ offset.to(torch.float64))
@@ -113,7 +113,7 @@ def ycbcr_to_rgb(luma: Tensor, chroma: Tensor, coding: Coding) -> Tensor:
     # Converted on the way: quicker than cat(), which for uint16 is not there on every device.
     planes = luma.new_empty((len(luma), 3, *luma.shape[-2:]), dtype=torch.float32)
     planes[:, :1], planes[:, 1:] = luma, chroma
-    return _affine(planes, *_codes_to_rgb(coding, planes.device)).clamp_(0, 1)
+    return _affine(planes, *codes_to_rgb(coding, planes.device)).clamp_(0, 1)
 
 
 def rgb_to_ycbcr(rgb: Tensor, coding: Coding, chroma_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -171,12 +171,20 @@ def chroma_sites(size: tuple[int, int], chroma_size: tuple[int, int]) -> tuple[S
 def upsample_chroma(chroma: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
     """Left-sited chroma (T, C, h, w) float at full (height, width), bilinear; a side that is full already stays."""
     height, width = size
-    if chroma.shape[-2] != height:
-        rows = F.interpolate(chroma, size=(2 * chroma.shape[-2], chroma.shape[-1]), mode="bilinear")
-        chroma = rows[..., :height, :]
+    # Across first, which is half the work: a filter on rows and one on columns may change places.
     if chroma.shape[-1] != width:
-        following = torch.cat([chroma[..., 1:], chroma[..., -1:]], dim=-1)
-        chroma = torch.stack([chroma, (chroma + following) / 2], dim=-1).flatten(-2)[..., :width]
+        half = chroma * 0.5
+        wide = chroma.new_empty((*chroma.shape[:-1], 2 * chroma.shape[-1]))
+        wide[..., 0::2], wide[..., -1] = chroma, chroma[..., -1]
+        torch.add(half[..., :-1], half[..., 1:], out=wide[..., 1:-1:2])
+        chroma = wide[..., :width]
+    if chroma.shape[-2] != height:
+        near, far = chroma * 0.75, chroma * 0.25
+        tall = chroma.new_empty((*chroma.shape[:-2], 2 * chroma.shape[-2], chroma.shape[-1]))
+        tall[..., 0, :], tall[..., -1, :] = chroma[..., 0, :], chroma[..., -1, :]
+        torch.add(near[..., 1:, :], far[..., :-1, :], out=tall[..., 2::2, :])
+        torch.add(near[..., :-1, :], far[..., 1:, :], out=tall[..., 1:-1:2, :])
+        chroma = tall[..., :height, :]
     return chroma
 
 

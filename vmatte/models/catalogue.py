@@ -213,7 +213,7 @@ MODELS: dict[str, ModelSpec] = {
         name="rvm",
         purpose="people who move: recurrent, steadier from frame to frame, quickest",
         architecture="rvm",
-        input_size=InputSize("full"),
+        input_size=InputSize("full", 512),
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         licence=Licence("GPL-3.0", commercial_use=True, copyleft=True),
@@ -261,6 +261,16 @@ MODELS: dict[str, ModelSpec] = {
             ),
         ),
         antialias=True,
+    ),
+    "chroma-key": ModelSpec(
+        name="chroma-key",
+        purpose="a green or blue screen: alpha is how little of it is seen; no network, no download",
+        architecture="chroma-key",
+        input_size=InputSize("full"),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        licence=Licence("none needed", commercial_use=True),
+        weights=None,
     ),
     "luma-key": ModelSpec(
         name="luma-key",
@@ -351,6 +361,8 @@ def build_model(
 
 
 def _build(spec: ModelSpec, own: Path | None, placement: Placement, progress: Progress | None) -> MattingModel:
+    if spec.keys_a_screen:
+        raise ModelError(f"{spec.name} keys the screen of one clip: it runs where that is rendered, not by itself")
     if spec.is_key:
         from vmatte.models.luma_key import LumaKey
 

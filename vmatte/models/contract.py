@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -112,7 +113,8 @@ class InputSize:
 
     rule: Literal["short_side", "square", "long_by_short", "full"]
     pixels: int = 0
-    """The short side, or both sides of a square."""
+    """The short side, or both sides of a square. For `full` the longer side at which the network looks, inside, at a
+    larger frame before it refines the matte; 0 for one that does not."""
     long_side: int = 0
     """The long side, for `long_by_short`: that many by `pixels`, upright for an upright frame. For `short_side` it is
     the most that the long side may have, 0 for any."""
@@ -131,6 +133,12 @@ class InputSize:
             scale = min(scale, self.long_side / max(height, width))
         return self._round(height * scale), self._round(width * scale)
 
+    def scale(self, height: int, width: int) -> float:
+        """The network's pixels, along a line, for each of a frame's of this size."""
+        if self.rule == "full":
+            return min(1.0, self.pixels / max(height, width)) if self.pixels else 1.0
+        return math.sqrt(math.prod(self.of(height, width)) / (height * width))
+
     def _round(self, side: float) -> int:
         return max(self.multiple, round(side / self.multiple) * self.multiple)
 
@@ -141,7 +149,9 @@ column. Both have the same shapes, so a file does not tell which one it was trai
 """
 
 
-Architecture = Literal["birefnet", "birefnet-lite", "deeplabv3", "isnet", "luma-key", "modnet", "onnx", "rvm", "u2net"]
+Architecture = Literal[
+    "birefnet", "birefnet-lite", "chroma-key", "deeplabv3", "isnet", "luma-key", "modnet", "onnx", "rvm", "u2net"
+]
 ONNX: frozenset[Architecture] = frozenset({"isnet", "modnet", "onnx", "rvm", "u2net"})
 """The architectures that run in ONNX Runtime."""
 
@@ -184,7 +194,12 @@ class ModelSpec:
     @property
     def is_key(self) -> bool:
         """Whether it is a formula and no network: steady by itself, and quicker than a file with its mattes."""
-        return self.architecture == "luma-key"
+        return self.architecture in ("luma-key", "chroma-key")
+
+    @property
+    def keys_a_screen(self) -> bool:
+        """Whether it is the key of a clip's own screen, which is no model without that clip."""
+        return self.architecture == "chroma-key"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
