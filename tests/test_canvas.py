@@ -81,6 +81,7 @@ def test_a_clip_lies_on_another_canvas_where_ffmpeg_would_lay_it(
         encoding="png",
         size=f"{canvas[0]}x{canvas[1]}",
         model="luma-key",
+        blend="display",
         **words,  # type: ignore[arg-type]
     )
     found = gray_frames(report.output / "%06d.png", (canvas[1], canvas[0]), run_ffmpeg).astype(float)

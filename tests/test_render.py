@@ -428,7 +428,7 @@ def test_a_clip_of_any_depth_keeps_its_colours(coding: tuple[int, int], bits: in
     rgba = picture_at(tmp_path / "cutout" / "000000.png").astype(float)
     alpha = 0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2]
     assert np.abs(rgba - [*rgb, alpha]).max() <= 2
-    vmatte.run(clip, background="black", output=tmp_path / "composite", encoding="png", **LUMA_KEY)
+    vmatte.run(clip, background="black", output=tmp_path / "composite", encoding="png", blend="display", **LUMA_KEY)
     over_black = picture_at(tmp_path / "composite" / "000000.png").astype(float)
     assert np.abs(over_black - np.array(rgb) * alpha / 255).max() <= 3
 

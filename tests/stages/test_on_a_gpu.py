@@ -57,7 +57,7 @@ def rendered(device: str, chain: str, color: ColorTags) -> list[LayerBatch]:
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
     layers = list(
         download(
-            compose(foreground(mattes, "estimate"), plate, LOOK)
+            compose(foreground(mattes, "estimate"), plate, Look("linear"))
             if chain == "compose"
             else cut_out(foreground(mattes, "estimate"), alpha_bits=10)
         )

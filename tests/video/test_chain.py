@@ -24,6 +24,7 @@ COLORS = np.array(
     float,
 )
 PLATE = np.array([0, 177, 64]) / 255
+LUMA_KEY: dict[str, Any] = {"model": "luma-key", "foreground": "source"}
 FLAT = slice(16, PATCH - 16)  # in here neither scaled chroma nor a codec's ringing brings in the neighbours
 
 # Kr and Kb by the matrix's code point in ITU-T H.273.
@@ -123,12 +124,24 @@ def make_source(name: str, folder: Path) -> tuple[Path, Array, int]:
     return path, rgb, 9 if matrix == 9 else 1
 
 
+def light_of(rgb: Array) -> Array:
+    """What a camera saw, as ITU-R BT.709 has it."""
+    return np.where(rgb < 0.081, rgb / 4.5, ((rgb + 0.099) / 1.099) ** (1 / 0.45))
+
+
+def rgb_of_light(light: Array) -> Array:
+    return np.where(light < 0.018, light * 4.5, 1.099 * light**0.45 - 0.099)
+
+
+@pytest.mark.parametrize("blend", ["display", "linear"])
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_composite_in_mp4_has_the_colours_of_the_formula(source: str, tmp_path: Path) -> None:
+def test_a_composite_in_mp4_has_the_colours_of_the_formula(source: str, blend: str, tmp_path: Path) -> None:
     clip, rgb, matrix = make_source(source, tmp_path)
-    run(clip, background="#00b140", output=tmp_path / "out.mp4", model="luma-key")
+    run(clip, background="#00b140", output=tmp_path / "out.mp4", blend=blend, **LUMA_KEY)
     alpha = alpha_of(rgb)[..., None]
     expected = alpha * rgb + (1 - alpha) * PLATE
+    if blend == "linear":
+        expected = rgb_of_light(alpha * light_of(rgb) + (1 - alpha) * light_of(PLATE))
     frames = frames_by_ffmpeg(tmp_path / "out.mp4", "yuv420p", WIDTH, HEIGHT)
     assert len(frames) == 3
     for planes in frames:
@@ -139,7 +152,7 @@ def test_a_composite_in_mp4_has_the_colours_of_the_formula(source: str, tmp_path
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_composite_in_prores_has_the_colours_of_the_formula(source: str, tmp_path: Path) -> None:
     clip, rgb, matrix = make_source(source, tmp_path)
-    run(clip, background="#00b140", output=tmp_path / "out.mov", model="luma-key")
+    run(clip, background="#00b140", output=tmp_path / "out.mov", blend="display", **LUMA_KEY)
     alpha = alpha_of(rgb)[..., None]
     expected = alpha * rgb + (1 - alpha) * PLATE
     # Without alpha FFmpeg decodes ProRes 4444 to yuv444p12.
@@ -150,7 +163,7 @@ def test_a_composite_in_prores_has_the_colours_of_the_formula(source: str, tmp_p
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_prores_cutout_has_the_clips_colours_and_its_exact_matte(source: str, tmp_path: Path) -> None:
     clip, rgb, matrix = make_source(source, tmp_path)
-    run(clip, output=tmp_path / "out.mov", model="luma-key")
+    run(clip, output=tmp_path / "out.mov", **LUMA_KEY)
     for planes in frames_by_ffmpeg(tmp_path / "out.mov", "yuva444p12le", WIDTH, HEIGHT):
         assert_alpha(flat_parts(planes[3]) >> 2, rgb, 10, source)
         shown = patch_rgb(planes, matrix, 12) - rgb[:, :, None]
@@ -160,7 +173,7 @@ def test_a_prores_cutout_has_the_clips_colours_and_its_exact_matte(source: str, 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_webm_cutout_has_the_clips_colours_and_its_matte(source: str, tmp_path: Path) -> None:
     clip, rgb, matrix = make_source(source, tmp_path)
-    run(clip, output=tmp_path / "out.webm", model="luma-key")
+    run(clip, output=tmp_path / "out.webm", **LUMA_KEY)
     alpha = alpha_of(rgb) * 255
     frames = frames_by_ffmpeg(tmp_path / "out.webm", "yuva420p", WIDTH, HEIGHT, decoder="libvpx-vp9")
     assert len(frames) == 3
@@ -173,7 +186,7 @@ def test_a_webm_cutout_has_the_clips_colours_and_its_matte(source: str, tmp_path
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_picture_sequence_has_the_clips_colours_and_its_exact_matte(source: str, tmp_path: Path) -> None:
     clip, rgb, _ = make_source(source, tmp_path)
-    run(clip, output=tmp_path / "pictures", encoding="png", model="luma-key")
+    run(clip, output=tmp_path / "pictures", encoding="png", **LUMA_KEY)
     pictures = sorted((tmp_path / "pictures").iterdir())
     assert [picture.name for picture in pictures] == ["000000.png", "000001.png", "000002.png"]
     for path in pictures:
@@ -202,7 +215,7 @@ def ideal_matte(luma: Array, bits: int) -> Array:
 def test_prores_keeps_every_value_of_a_noisy_8_bit_matte(tmp_path: Path) -> None:
     lumas = all_lumas(8)
     clip = write_clip(tmp_path / "clip.mp4", gray(lumas), "yuv420p", tags=BT709_TAGS)
-    run(clip, output=tmp_path / "out.mov", model="luma-key")
+    run(clip, output=tmp_path / "out.mov", **LUMA_KEY)
     frames = frames_by_ffmpeg(tmp_path / "out.mov", "yuva444p12le", 96, 64)
     assert len(frames) == 4
     for planes, luma in zip(frames, lumas, strict=True):
@@ -213,7 +226,7 @@ def test_prores_keeps_every_value_of_a_noisy_8_bit_matte(tmp_path: Path) -> None
 def test_prores_keeps_every_value_of_a_noisy_10_bit_matte(tmp_path: Path) -> None:
     lumas = all_lumas(10)
     clip = write_clip(tmp_path / "clip.mkv", gray(lumas, "yuv444p10le"), "yuv444p10le", codec="ffv1", tags=BT709_TAGS)
-    run(clip, output=tmp_path / "out.mov", model="luma-key")
+    run(clip, output=tmp_path / "out.mov", **LUMA_KEY)
     for planes, luma in zip(frames_by_ffmpeg(tmp_path / "out.mov", "yuva444p12le", 96, 64), lumas, strict=True):
         exact = ideal_matte(luma, 10) * 1023
         # 64 + 146 and 64 + 730 make exact halves (1023 / 876 = 341 / 292), which may go either way.
@@ -226,7 +239,7 @@ def test_prores_keeps_every_value_of_a_noisy_10_bit_matte(tmp_path: Path) -> Non
 def test_pictures_keep_every_value_of_a_noisy_matte(tmp_path: Path) -> None:
     lumas = all_lumas(8)
     clip = write_clip(tmp_path / "clip.mp4", gray(lumas), "yuv420p", tags=BT709_TAGS)
-    run(clip, output=tmp_path / "pictures", encoding="png", model="luma-key")
+    run(clip, output=tmp_path / "pictures", encoding="png", **LUMA_KEY)
     for number, luma in enumerate(lumas):
         with Image.open(tmp_path / "pictures" / f"{number:06d}.png") as picture:
             alpha = np.asarray(picture)[..., 3]
@@ -252,7 +265,7 @@ def hair(frames: int, width: int = 320, height: int = 192) -> list[Array]:
 def test_a_moving_hairy_matte_in_webm_is_exact_where_it_is_flat(tmp_path: Path) -> None:
     lumas = hair(20)
     clip = write_clip(tmp_path / "clip.mp4", gray(lumas), "yuv420p", tags=BT709_TAGS)
-    run(clip, output=tmp_path / "out.webm", model="luma-key")
+    run(clip, output=tmp_path / "out.webm", **LUMA_KEY)
     frames = frames_by_ffmpeg(tmp_path / "out.webm", "yuva420p", 320, 192, decoder="libvpx-vp9")
     for planes, luma in zip(frames, lumas, strict=True):
         ideal = ideal_matte(luma, 8) * 255
@@ -286,7 +299,7 @@ def gray_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_outputs_are_tagged_as_what_they_are(
     name: str, background: str | None, facts: dict[str, str], gray_clip: Path, tmp_path: Path
 ) -> None:
-    run(gray_clip, background=background, output=tmp_path / name, model="luma-key")
+    run(gray_clip, background=background, output=tmp_path / name, **LUMA_KEY)
     seen = stream_facts(tmp_path / name)
     colour = {"color_space": "bt709", "color_primaries": "bt709", "color_transfer": "bt709", "color_range": "tv"}
     if name == "out.mov":
@@ -298,7 +311,7 @@ def test_outputs_are_tagged_as_what_they_are(
 
 
 def test_an_mp4_begins_with_its_index_so_that_it_plays_while_it_loads(gray_clip: Path, tmp_path: Path) -> None:
-    run(gray_clip, background="navy", output=tmp_path / "out.mp4", model="luma-key")
+    run(gray_clip, background="navy", output=tmp_path / "out.mp4", **LUMA_KEY)
     content = (tmp_path / "out.mp4").read_bytes()
     boxes, at = [], 0
     while at < len(content):
@@ -311,7 +324,7 @@ def test_an_mp4_begins_with_its_index_so_that_it_plays_while_it_loads(gray_clip:
 def test_wide_gamut_clips_stay_wide_gamut(tmp_path: Path) -> None:
     clip, _, _ = make_source("2020 10 bit", tmp_path)
     for name in ("out.mp4", "out.webm", "out.mov"):
-        run(clip, background="navy", output=tmp_path / name, model="luma-key")
+        run(clip, background="navy", output=tmp_path / name, **LUMA_KEY)
         seen = stream_facts(tmp_path / name)
         tags = (seen["color_space"], seen["color_primaries"], seen["color_transfer"])
         assert tags == ("bt2020nc", "bt2020", "bt2020-10")
@@ -321,7 +334,7 @@ def test_wide_gamut_clips_stay_wide_gamut(tmp_path: Path) -> None:
 def test_odd_sizes_come_out_whole(name: str, tmp_path: Path) -> None:
     luma = np.full((37, 53), 126, "u1")
     clip = write_clip(tmp_path / "clip.mkv", gray([luma] * 3, "yuv444p"), "yuv444p", tags=BT709_TAGS)
-    run(clip, background="#ffffff", output=tmp_path / name, model="luma-key")
+    run(clip, background="#ffffff", output=tmp_path / name, blend="display", **LUMA_KEY)
     seen = stream_facts(tmp_path / name)
     # H.264 in 4:2:0 has whole pairs of rows and columns only.
     assert (seen["width"], seen["height"]) == ((54, 38) if name == "out.mp4" else (53, 37))
@@ -343,7 +356,7 @@ def test_a_turned_clip_comes_out_upright(angle: int, mirrored: bool, batch: int,
         tags=BT709_TAGS,
         prepare=lambda stream: stream.set_display_rotation(angle, hflip=mirrored),
     )
-    render_job(make_job(clip, output=tmp_path / "out.mov", model="luma-key"), Runtime(batch=batch))
+    render_job(make_job(clip, output=tmp_path / "out.mov", **LUMA_KEY), Runtime(batch=batch))
     size = (64, 96) if angle in (90, 270) else (96, 64)
     upright = frames_by_ffmpeg(clip, "yuv420p", *size)
     assert len(upright) == 4
@@ -355,7 +368,7 @@ def test_a_turned_clip_comes_out_upright(angle: int, mirrored: bool, batch: int,
 @pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(24000, 1001), Fraction(25)])
 def test_a_one_frame_clip_renders(rate: Fraction, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", gray([np.full((64, 96), 180, "u1")]), "yuv420p", rate=rate)
-    assert run(clip, output=tmp_path / "out.mov", model="luma-key").frames == 1
+    assert run(clip, output=tmp_path / "out.mov", **LUMA_KEY).frames == 1
     assert len(frames_by_ffmpeg(tmp_path / "out.mov", "yuva444p12le", 96, 64)) == 1
 
 
