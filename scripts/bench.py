@@ -55,7 +55,7 @@ from vmatte.options import MotionSmoothing, NoPlate, NoSmoothing
 from vmatte.pipeline import layers, settled_mattes
 from vmatte.plates import open_plate
 from vmatte.segments import Segment
-from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
 from vmatte.stages.settle import settle
@@ -128,8 +128,9 @@ def on_one_thread(
             yield cut_out(matted(subject.played_back(), range(subject.frames), stopwatch), job.row.alpha_bits)
             return
         plate = stack.enter_context(open_plate(job.background, plan_canvas(job, clip, None), torch.device("cpu")))
-        list(compose(matted(subject.played_back(), range(1), Stopwatch()), plate))
-        yield compose(matted(subject.played_back(), range(subject.frames), stopwatch), plate)
+        look = Look(job.blend)
+        list(compose(matted(subject.played_back(), range(1), Stopwatch()), plate, look))
+        yield compose(matted(subject.played_back(), range(subject.frames), stopwatch), plate, look)
 
 
 def stage_costs(subject: Subject, folder: Path) -> dict[str, float]:

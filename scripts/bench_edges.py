@@ -42,6 +42,7 @@ from PIL import Image
 from rich.console import Console
 from truth_folder import CPU, Plane, TruthFolder, network_answers, read_foregrounds, read_truth_folder
 
+from vmatte.canvas import Canvas
 from vmatte.clip import BT709, Coding
 from vmatte.errors import JobError, SourceError
 from vmatte.frames import FrameBatch, MatteBatch, SubjectBatch
@@ -57,7 +58,7 @@ from vmatte.models.catalogue import load_model
 from vmatte.models.contract import MattingModel
 from vmatte.options import FilePlate
 from vmatte.plates import open_plate
-from vmatte.stages.compose import PlatePlanes, compose
+from vmatte.stages.compose import Look, PlatePlanes, compose
 from vmatte.video.alpha import read_alpha
 from vmatte.video.read import is_still, read_still
 
@@ -312,11 +313,12 @@ def measure_composite(
     }
     tally = Tally([*chains, "truth"], ("true matte", "network"))
     height, width = answers.shape[-2:]
+    canvas = Canvas(truth.clip, truth.clip, np.arange(truth.clip.frames), None)
     with ExitStack() as opened:
         behind = [
             (
                 read_plate(path, truth.frames[0].size),
-                opened.enter_context(open_plate(FilePlate(path=path), truth.clip, CPU)),
+                opened.enter_context(open_plate(FilePlate(path=path), canvas, CPU)),
             )
             for path in plates
         ]
@@ -346,7 +348,7 @@ def cut_out(frame: FrameBatch, small: Tensor, reach: int, enlarge: Upsampler, es
 
 def composite_error(subject: SubjectBatch, plate: PlatePlanes, true: Tensor, band: Region) -> float:
     """Mean |composite − true| of R'G'B' (1, 3, H, W) in levels over the band."""
-    layer = next(compose([subject], plate))
+    layer = next(compose([subject], plate, Look("display")))
     apart = (ycbcr_to_rgb(layer.luma, layer.chroma, subject.coding) - true).abs_().mean(dim=1)
     return 255 * mean(apart[0].numpy(), band)
 

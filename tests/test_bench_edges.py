@@ -97,7 +97,7 @@ def test_a_perfect_matte_through_bilinear_is_off_by_what_the_weights_say() -> No
 def test_an_answer_at_half_the_size_is_measured_at_the_full_one(folder: Path) -> None:
     truth = load_script("truth_folder").read_truth_folder(folder)
     flat = torch.full((FRAMES, 1, HEIGHT // 2, WIDTH // 2), 0.5)
-    rows = script.measure_network(truth, flat, script.UPSAMPLERS)
+    rows = script.measure_network(truth, flat, script.UPSAMPLERS, 0)
     assert rows["bilinear"]["boundary_mad"] == pytest.approx(1000 * np.abs(soft_alpha() - 0.5).mean(), rel=1e-3)
 
 

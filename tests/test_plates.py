@@ -37,7 +37,7 @@ def shown(
     size: tuple[int, int] = (64, 48),
     **words: object,
 ) -> list[Picture]:
-    """The frames (H, W, 3) of a black clip over the plate; of one that is not black, in its own colours."""
+    """The frames (H, W, 3) of a black clip over the plate."""
     clip = clip or clips.black_clip(folder / "black.mp4", width=size[0], height=size[1])
     report = vmatte.run(
         clip,
@@ -45,7 +45,6 @@ def shown(
         output=folder / "shown",
         encoding="png",
         model="luma-key",
-        foreground="source",
         overwrite=True,
         **words,  # type: ignore[arg-type]
     )

@@ -8,6 +8,7 @@ way costs half the memory that RGB would.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vmatte.analysis import Box
 from vmatte.clip import Coding
 
 
@@ -55,6 +57,22 @@ class FrameBatch:
     def size(self) -> tuple[int, int]:
         """(height, width)."""
         return int(self.luma.shape[2]), int(self.luma.shape[3])
+
+    def cropped(self, boxes: Sequence[Box]) -> FrameBatch:
+        """The part of each frame that its box holds; all boxes are of one size, and begin at even rows and columns."""
+        down, across = (-(-side // small) for side, small in zip(self.size, self.chroma.shape[2:], strict=True))
+        chroma = _cropped(self.chroma, [box.subsampled(down, across) for box in boxes])
+        return FrameBatch(self.index, _cropped(self.luma, boxes), chroma, self.coding)
+
+
+def _cropped(planes: Tensor, boxes: Sequence[Box]) -> Tensor:
+    if len(set(boxes)) == 1:
+        box = boxes[0]
+        return planes[..., box.top : box.bottom, box.left : box.right]
+    cut = planes.new_empty((len(boxes), planes.shape[1], boxes[0].height, boxes[0].width))
+    for t, box in enumerate(boxes):
+        cut[t].copy_(planes[t, :, box.top : box.bottom, box.left : box.right])
+    return cut
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,7 @@
 """Mattes that were made once, by content: another plate or format of a clip does not run the network again.
 
 <cache>/mattes/<fingerprint>/about.json          whose matte it is; its time is when it was last used
+<cache>/mattes/<fingerprint>/survey.npz          what the network said of frames here and there, in small
 <cache>/mattes/<fingerprint>/000007.alpha.mkv    a segment, as `segment_folder` has it, with checksums
 
 Together they may take `MOST_BYTES`; what a render adds beyond that, it makes room for among the longest unused.
@@ -104,6 +105,21 @@ class KeptMattes:
                 self._wrote(self._segments.finish, number, suffixes, written)
         finally:
             let_go()
+
+    def survey(self, *, closely: bool) -> bytes | None:
+        """What `keep_survey` was given; None where nothing is kept."""
+        with suppress(OSError):
+            return self._survey_file(closely).read_bytes()
+        return None
+
+    def keep_survey(self, survey: bytes, *, closely: bool) -> None:
+        """Keep it beside the mattes, so that they can be used without the network. Where the disk has no room for it
+        the render goes on without."""
+        if self.writable:
+            self._wrote(write_whole, self._survey_file(closely), survey)
+
+    def _survey_file(self, closely: bool) -> Path:
+        return self.path / ("survey.close.npz" if closely else "survey.npz")
 
     def _wrote(self, step: Callable[..., None], *arguments: object) -> bool:
         try:

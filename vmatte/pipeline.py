@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 import torch
 
+from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo
 from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch, SubjectBatch
@@ -24,10 +25,11 @@ from vmatte.options import (
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
-from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.despill import despill
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
+from vmatte.stages.hold import hold
 from vmatte.stages.key import ScreenKey, key_edges, matte_by_key
 from vmatte.stages.matte import matte
 from vmatte.stages.place import place
@@ -42,6 +44,7 @@ from vmatte.stopwatch import Stopwatch
 from vmatte.video.read import decode
 
 DEPTH = 2  # batches that may wait between two threads
+NOTHING_KNOWN = Analysis()
 
 
 def smoothing_for(wanted: SmoothingMethod | None, spec: ModelSpec) -> SmoothingMethod:
@@ -58,6 +61,7 @@ def mattes(
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
     upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Generator[MatteBatch, None, None]:
     """Decode, upload, matte and smooth the frames of segments that follow each other; decoding runs on its own thread.
@@ -70,7 +74,7 @@ def mattes(
         if isinstance(model, ScreenKey):
             matted = stopwatch.around("key", matte_by_key(uploaded, model))
         else:
-            matted = matte(uploaded, model, batch, stopwatch, upsampling)
+            matted = matte(uploaded, model, batch, stopwatch, analysis.crop, upsampling)
         if not isinstance(smoothing, NoSmoothing):
             matted = stopwatch.around("smooth", smooth(matted, smoothing))
         yield from trim(matted, segments)
@@ -83,10 +87,11 @@ def settled_mattes(
     smoothing: SmoothingMethod,
     batch: int,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
     upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Generator[MatteBatch, None, None]:
     """The same, rounded to what can be kept of them; those of a key, which nobody keeps, as they are."""
-    made = mattes(clip, segments, model, smoothing, batch, stopwatch, upsampling)
+    made = mattes(clip, segments, model, smoothing, batch, stopwatch, analysis, upsampling)
     with closing(made):
         yield from made if model.spec.is_key else stopwatch.around("settle", settle(made))
 
@@ -121,12 +126,15 @@ def layers(
     matted: Generator[MatteBatch, None, None],
     device: torch.device,
     stopwatch: Stopwatch,
+    analysis: Analysis = NOTHING_KNOWN,
     screen: ScreenKey | None = None,
 ) -> Iterator[Iterator[LayerBatch]]:
     """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends.
 
     Before a `screen` the key makes the edge of a network's matte, and the screen's light is taken off.
     """
+    if analysis.subject is not None:
+        matted = stopwatch.around("hold", hold(matted, analysis.subject, analysis.shots))
     edged: Iterator[MatteBatch] = matted
     if screen is not None and job.model != screen.spec.name:
         edged = stopwatch.around("key", key_edges(matted, screen))
@@ -143,7 +151,9 @@ def layers(
         if isinstance(job.background, NoPlate):
             made = cut_out(subjects, job.row.alpha_bits)
         else:
-            made = compose(subjects, stack.enter_context(open_plate(job.background, canvas, device)))
+            look = Look(job.blend, job.light_wrap, job.shadow)
+            plate = stack.enter_context(open_plate(job.background, canvas, device))
+            made = compose(subjects, plate, look)
         layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)
         with closing(matted), closing(layer):
             yield stopwatch.around("waiting", layer)

@@ -98,7 +98,8 @@ def _tiles(job: RenderJob, canvas: Canvas, matte: MatteBatch, network: Network) 
 
 
 def _layer(job: RenderJob, canvas: Canvas, matte: MatteBatch, network: Network) -> LayerBatch:
-    with layers(job, canvas, (each for each in [matte]), network.device, Stopwatch(), network.screen()) as made:
+    alone = (each for each in [matte])
+    with layers(job, canvas, alone, network.device, Stopwatch(), screen=network.screen()) as made:
         layer = next(made)
         layer.wait()
         return layer

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,8 @@ import av
 import torch
 from torch import Tensor
 
+from vmatte.analyse import analyse, crops, looks_closely, needs_analysis
+from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas, plan_canvas
 from vmatte.clip import HDR_TRANSFERS, ClipInfo
 from vmatte.errors import EncodeError, KeptMatteError, ModelError, SourceError
@@ -47,10 +49,11 @@ from vmatte.options import FilePlate, Screen, SmoothingMethod
 from vmatte.pipeline import kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
 from vmatte.screens import screen_key
-from vmatte.segment_folder import SegmentFolder, remove
+from vmatte.segment_folder import remove, write_whole
 from vmatte.segments import Segment, plan_segments, runs_of
 from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
+from vmatte.survey import Survey, survey
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
 from vmatte.video.verify import verify
@@ -114,9 +117,17 @@ class Task:
     plan: Plan
     segments: tuple[Segment, ...]
     folder: Path
-    """Of the job's finished segments."""
+    """The job's work folder."""
     recalled: bool
     """Whether the mattes of all of them are kept already."""
+
+    @property
+    def work(self) -> WorkFolder:
+        return WorkFolder(self.folder)
+
+    @property
+    def needs_analysis(self) -> bool:
+        return needs_analysis(self.plan.job, self.plan.clip, self.plan.choice.spec, recalled=self.recalled)
 
 
 def run(
@@ -180,7 +191,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         weights=choice.weights_sha256,
         precision=str(choice.placement.precision),
         smoothing=smoothing.model_dump(),
-        crop=job.crop,
+        crop=job.subject.keep if crops(job, clip, spec) else "off",
         upsample=job.upsample,
         flow=flow_method(choice.placement.device),
         segment_frames=job.segment_frames,
@@ -201,6 +212,8 @@ def announce(plan: Plan) -> None:
     if plan.clip.delivery.color.transfer in HDR_TRANSFERS:
         clip = plan.job.clip
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", clip)
+        if plan.job.blend == "linear" and plan.job.layer == "composite":
+            logger.info("%s: edges are mixed as codes, for HDR's light is not that of an SDR plate", clip)
 
 
 def _sha256_of_input(path: Path) -> str:
@@ -240,16 +253,16 @@ def _keeps_mattes(plan: Plan) -> bool:
 
 def todo(plan: Plan, work: WorkFolder, kept: KeptMattes | None) -> list[Task]:
     """What is not finished yet, in parts that can be rendered in any order."""
-    return _tasks(plan, plan.segments, work.segments, kept)
+    return _tasks(plan, plan.segments, work, kept)
 
 
-def _tasks(plan: Plan, segments: Sequence[Segment], folder: SegmentFolder, kept: KeptMattes | None) -> list[Task]:
+def _tasks(plan: Plan, segments: Sequence[Segment], work: WorkFolder, kept: KeptMattes | None) -> list[Task]:
     """What is not finished of some segments."""
-    unfinished = [segment for segment in segments if folder.written(segment.number) is None]
+    unfinished = [segment for segment in segments if work.segments.written(segment.number) is None]
     tasks = []
     for recalled in (True, False):
         those = [segment for segment in unfinished if recalled == (kept is not None and kept.has(segment))]
-        tasks += [Task(plan, run, folder.folder, recalled) for run in runs_of(those)]
+        tasks += [Task(plan, run, work.path, recalled) for run in runs_of(those)]
     return tasks
 
 
@@ -364,7 +377,7 @@ def render_segments(
     while waiting:
         each = waiting.pop()
         if not _rendered_if_it_can_be(each, network, kept, stopwatch, on_frames):
-            waiting += _tasks(task.plan, each.segments, SegmentFolder(task.folder), kept)
+            waiting += _tasks(task.plan, each.segments, task.work, kept)
 
 
 def _rendered_if_it_can_be(
@@ -400,17 +413,18 @@ def _rendered_if_it_can_be(
 def _render(
     task: Task, network: Network, kept: KeptMattes | None, stopwatch: Stopwatch, on_frames: OnFrames | None
 ) -> None:
-    plan, segments = task.plan, task.segments
+    plan, segments, folder = task.plan, task.segments, task.work.segments
     job, clip, canvas = plan.job, plan.clip, plan.canvas
+    analysis = find_analysis(task, network, kept, stopwatch)
     if task.recalled and kept is not None:
         matted = kept_mattes(clip, segments, kept.read(segments), network.device, stopwatch)
         threads = _threads_for(None)
     else:
         model = network.model()
-        matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch, job.upsample)
+        matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch, analysis, job.upsample)
         threads = _threads_for(model)
-    folder = SegmentFolder(task.folder)
-    with threads, layers(job, canvas, matted, network.device, stopwatch, network.screen()) as batches:
+    screen = network.screen()
+    with threads, layers(job, canvas, matted, network.device, stopwatch, analysis, screen) as batches:
         ahead = next(batches, None)
         for segment in segments:
 
@@ -432,6 +446,34 @@ def _render(
                 written = encode(own, path, job.row, clip.delivery, canvas.output.rate)
             with writing(path):
                 folder.finish(segment.number, [job.row.suffix], written)
+
+
+def find_analysis(task: Task, network: Network, kept: KeptMattes | None, stopwatch: Stopwatch) -> Analysis:
+    """What the whole clip has to tell a task's frames: made once for a job, from then on read in its work folder."""
+    if not task.needs_analysis:
+        return Analysis()
+    plan, file = task.plan, task.work.analysis
+    with suppress(OSError, ValueError):
+        return Analysis.from_json(file.read_bytes())
+    with stopwatch.step("survey"):
+        found = analyse(plan.job, plan.clip, plan.choice.spec, _survey_of(plan, network, kept))
+    with writing(file):
+        write_whole(file, found.to_json())
+    return found
+
+
+def _survey_of(plan: Plan, network: Network, kept: KeptMattes | None) -> Survey:
+    """The clip's survey: the one that is kept with its mattes, else a new one, which from then on is."""
+    closely = looks_closely(plan.job)
+    known = None if kept is None else kept.survey(closely=closely)
+    if known is not None:
+        with suppress(ValueError):
+            return Survey.from_bytes(known)
+    seen = survey(plan.clip, network.model(), closely=closely)
+    check_unchanged(plan)
+    if kept is not None:
+        kept.keep_survey(seen.to_bytes(), closely=closely)
+    return seen
 
 
 @contextmanager

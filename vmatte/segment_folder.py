@@ -95,12 +95,12 @@ def take_lock(folder: Path) -> BaseFileLock | None:
     return lock
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a small file so that it is there whole or not at all, whatever happens."""
     part = path.with_name(f"{path.name}.{_writer()}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with part.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)

@@ -2,6 +2,7 @@
 
 .NAME.vmatte/lock                   held by the one render that works here
 .NAME.vmatte/job.json               what the finished parts are parts of: the job's fingerprint
+.NAME.vmatte/analysis.json          what the whole clip had to tell, where the job asks for it
 .NAME.vmatte/segments/000007.mov    written as 000007.part.mov, then renamed
 .NAME.vmatte/segments/000007.json   written last: from here on the segment exists
 .NAME.vmatte/published.json         the report, written before the output gets its name
@@ -98,6 +99,11 @@ class WorkFolder:
     def whole(self) -> Path:
         """Where the output lies before it gets its name, without its suffix."""
         return self.path / "whole"
+
+    @property
+    def analysis(self) -> Path:
+        """Where lies what was found of the whole clip."""
+        return self.path / "analysis.json"
 
     def note_report(self, report: dict[str, object]) -> None:
         """Keep what a second run will say if this one is killed between giving the output its name and cleaning up."""

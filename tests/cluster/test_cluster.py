@@ -115,6 +115,7 @@ def test_a_farm_writes_the_bytes_of_a_plain_run_though_a_worker_is_killed(tmp_pa
         "key.mov": {},
         "key.webm": {},
         "key": {"encoding": "png"},
+        "held.mov": {"subject": "largest"},  # one worker analyses the clip before any renders
         "network.mp4": {"background": "blur", **network},
         "network.mov": network,
     }

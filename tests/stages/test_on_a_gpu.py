@@ -11,9 +11,11 @@ from vmatte.clip import Coding, ColorTags
 from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, SubjectBatch
 from vmatte.imaging.blur import blur_around
 from vmatte.imaging.color import ycbcr_to_rgb
+from vmatte.imaging.grade import Grade
+from vmatte.imaging.grain import LEVELS, Grain
 from vmatte.models.catalogue import load_model
-from vmatte.options import Subject
-from vmatte.stages.compose import compose, cut_out
+from vmatte.options import ContactShadow, LightWrap, Subject
+from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
@@ -23,6 +25,13 @@ from vmatte.stopwatch import Stopwatch
 
 HEIGHT, WIDTH, FRAMES = 90, 161, 6
 BT709 = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)
+LOOK = Look(
+    "linear",
+    LightWrap(strength=0.5),
+    ContactShadow(strength=0.5),
+    grade_of=lambda _: Grade((1.1, 0.9, 0.9), 0.02, (0.01, -0.01)),
+    grain=Grain((0.02,) * LEVELS),
+)
 BT601 = ColorTags(matrix=6, primaries=6, transfer=6, full_range=True)
 
 gpu = pytest.mark.gpu
@@ -48,7 +57,7 @@ def rendered(device: str, chain: str, color: ColorTags) -> list[LayerBatch]:
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
     layers = list(
         download(
-            compose(foreground(mattes, "estimate"), plate)
+            compose(foreground(mattes, "estimate"), plate, LOOK)
             if chain == "compose"
             else cut_out(foreground(mattes, "estimate"), alpha_bits=10)
         )
@@ -90,7 +99,7 @@ def test_after_the_first_batch_nothing_waits_for_the_device(chain: str, color: C
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
     layers = iter(
         download(
-            compose(foreground(mattes, "estimate"), blurred)
+            compose(foreground(mattes, "estimate"), blurred, LOOK)
             if chain == "compose"
             else cut_out(foreground(mattes, "estimate"), alpha_bits=10)
         )
@@ -114,7 +123,7 @@ def test_a_subject_is_placed_on_cuda_where_it_is_on_the_cpu() -> None:
     for device in ("cuda", "cpu"):
         model = load_model("luma-key", device=device)
         mattes = matte(upload(decoded(BT709), Coding(BT709, 8), model.device), model, 2, Stopwatch())
-        made.append(list(place(foreground(mattes), placement)))
+        made.append(list(place(foreground(mattes, "estimate"), placement)))
     for ours, theirs in zip(*made, strict=True):
         torch.testing.assert_close(ours.alpha.cpu(), theirs.alpha, atol=1e-5, rtol=0)
         for one, other in ((ours.luma, theirs.luma), (ours.chroma, theirs.chroma)):

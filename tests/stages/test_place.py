@@ -13,7 +13,7 @@ from vmatte.canvas import Placement, place_on
 from vmatte.clip import BT709, Coding
 from vmatte.frames import FrameBatch, MatteBatch, SubjectBatch
 from vmatte.options import Subject
-from vmatte.stages.compose import compose
+from vmatte.stages.compose import Look, compose
 from vmatte.stages.place import place
 
 Array = NDArray[np.float64]
@@ -151,7 +151,7 @@ def test_no_old_background_comes_into_the_edge(own: int, behind: int, scale: flo
     def plate(_: SubjectBatch) -> tuple[Tensor, Tensor]:
         return torch.full((1, 1, 91, 133), float(own)), torch.full((1, 2, *moved.chroma_size), 128.0)
 
-    (layer,) = compose([moved], plate)
+    (layer,) = compose([moved], plate, Look("display"))
     assert (layer.luma.to(torch.int16) - own).abs().max() <= 1
     assert (layer.chroma.to(torch.int16) - 128).abs().max() <= 2
 

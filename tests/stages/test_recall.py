@@ -7,7 +7,7 @@ import torch
 from test_settle import FRAMES, mattes
 
 from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, SubjectBatch
-from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.foreground import foreground as colored
 from vmatte.stages.recall import recall
 from vmatte.stages.settle import settle
@@ -42,7 +42,7 @@ def planes(layers: Iterator[LayerBatch]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("bits", [8, 10])
 def test_composite_and_cutout_are_those_of_the_settled_matte(bits: int, foreground: bool, batch: int) -> None:
     for layer in (
-        lambda found: compose(colored(found, "estimate"), plate),
+        lambda found: compose(colored(found, "estimate"), plate, Look("linear")),
         lambda found: cut_out(colored(found, "estimate"), 10),
     ):
         new = planes(layer(settle(mattes(bits, FRAMES, foreground=foreground))))

@@ -19,7 +19,7 @@ def subjects(frames: int, batch: int) -> list[SubjectBatch]:
         luma = levels.expand(-1, 1, 4, 6).to(torch.uint8)
         chroma = levels.expand(-1, 2, 2, 3).to(torch.uint8)
         mattes.append(MatteBatch(FrameBatch(index, luma, chroma, Coding(BT709, 8)), luma / 100))
-    return list(foreground(mattes))
+    return list(foreground(mattes, "source"))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 5])

@@ -15,7 +15,7 @@ from vmatte.imaging.upsample import upsample
 from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import InputSize, ModelSpec, Prediction, State
 from vmatte.segments import Segment, plan_segments
-from vmatte.stages.compose import compose, cut_out
+from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
 from vmatte.stages.trim import trim
@@ -25,6 +25,7 @@ from vmatte.stopwatch import Stopwatch
 CPU = torch.device("cpu")
 HEIGHT, WIDTH, FRAMES = 24, 32, 7
 BT709_8 = Coding(BT709, 8)
+DISPLAY = Look("display")
 
 
 class MeanOfGreen:
@@ -100,7 +101,7 @@ def matted(frames: Iterable[FrameBatch], batch: int) -> Iterator[MatteBatch]:
 
 
 def composited(frames: range, batch: int) -> Iterator[LayerBatch]:
-    return compose(foreground(matted(upload(decoded(frames, batch), BT709_8, CPU), batch), "estimate"), plate)
+    return compose(foreground(matted(upload(decoded(frames, batch), BT709_8, CPU), batch), "estimate"), plate, DISPLAY)
 
 
 def cut(frames: range, batch: int) -> Iterator[LayerBatch]:
@@ -179,7 +180,7 @@ def test_leaving_early_closes_the_source(chain: str) -> None:
 
     mattes = trim(matted(upload(source(), BT709_8, CPU), 1), plan_segments(FRAMES, None, 0, 0))
     layers = (
-        compose(foreground(mattes, "estimate"), plate)
+        compose(foreground(mattes, "estimate"), plate, DISPLAY)
         if chain == "compose"
         else cut_out(foreground(mattes, "estimate"), 8)
     )
@@ -247,11 +248,11 @@ def test_the_old_background_is_taken_out_of_soft_edges_alone() -> None:
     frames = FrameBatch(range(1), luma, torch.full((1, 2, HEIGHT // 2, WIDTH // 2), 128, dtype=torch.uint8), BT709_8)
     # What a network says of the colour is not asked.
     matte_batch = MatteBatch(frames, alpha, foreground=torch.ones(1, 3, HEIGHT, WIDTH))
-    (layer,) = compose(foreground([matte_batch], "estimate"), plate)
+    (layer,) = compose(foreground([matte_batch], "estimate"), plate, DISPLAY)
     assert layer.luma[..., :4].unique().tolist() == [80]
     assert layer.luma[..., 4:8].float().mean() == pytest.approx(140, abs=1)  # half of 200 and half of the plate's 80
     assert torch.equal(layer.luma[..., 8:], luma[..., 8:])
-    (layer,) = compose(foreground([matte_batch], "source"), plate)
+    (layer,) = compose(foreground([matte_batch], "source"), plate, DISPLAY)
     assert layer.luma[..., 4:8].unique().tolist() == [100]
 
 
@@ -280,7 +281,7 @@ def test_a_matte_gets_the_frames_size_as_it_is_told_to(reach: int) -> None:
     network = Edge()
     network.spec = dataclasses.replace(network.spec, edge_reach=reach)
     (frames,) = upload(decoded(range(1), 1), BT709_8, CPU)
-    (bilinear,) = matte([frames], network, 1, Stopwatch(), "bilinear")
-    (guided,) = matte([frames], network, 1, Stopwatch(), "guided")
+    (bilinear,) = matte([frames], network, 1, Stopwatch(), upsampling="bilinear")
+    (guided,) = matte([frames], network, 1, Stopwatch(), upsampling="guided")
     assert torch.equal(bilinear.alpha, torch.nn.functional.interpolate(small, (HEIGHT, WIDTH), mode="bilinear"))
     assert torch.equal(guided.alpha, upsample(small, frames.luma, frames.chroma, 8, reach))

@@ -92,7 +92,7 @@ def groups(entries: Sequence[Entry], numbers: Sequence[int]) -> deque[deque[int]
     together: dict[object, deque[int]] = defaultdict(deque)
     for number in numbers:
         job = entries[number].job
-        together[job.clip, job.model, job.weights, job.smoothing].append(number)
+        together[job.clip, job.model, job.weights, job.smoothing, job.crop, job.subject.keep].append(number)
     return deque(together.values())
 
 

@@ -80,7 +80,7 @@ def _token_in_cache() -> Iterator[Path | None]:
 class _Errand:
     """What a worker is asked to do for a job."""
 
-    kind: Literal["plan", "render", "finish"]
+    kind: Literal["plan", "analyse", "render", "finish"]
     number: int
     segments: tuple[Segment, ...] = ()
     recalled: bool = False
@@ -116,6 +116,8 @@ class _Job:
     kept: KeptMattes | None
     locks: ExitStack
     left: set[_Errand]
+    waiting: list[_Errand]
+    """Those of them that nobody may begin before the clip is analysed."""
     frames: dict[int, int]
     """By the first segment of each errand: frames that are done."""
     started: float = field(default_factory=time.perf_counter)
@@ -240,6 +242,9 @@ class _Driver:
             case _Errand("plan", number):
                 self._planned[number], remarks = answer
                 self._note(number, remarks)
+            case _Errand("analyse", number):
+                self._note(number, answer)
+                self._begin_waiting(number)
             case _Errand("render", number):
                 self._note(number, answer)
                 self._rendered(ask)
@@ -288,6 +293,9 @@ class _Driver:
             return
         if errand.kind == "finish":
             self._to_join.appendleft(errand)
+            return
+        if errand.kind == "analyse":
+            self._ready.appendleft(errand)
             return
         # Of several segments the first ones may be finished.
         left = tuple(segment for segment in errand.segments if job.work.segments.written(segment.number) is None)
@@ -356,8 +364,8 @@ class _Driver:
             if errand.kind == "finish":
                 ref = actor.finish.remote(plan, work.path, time.perf_counter() - opened.started)
             else:
-                folder = work.segments.folder
-                ref = actor.render.remote(number, plan, errand.segments, folder, errand.recalled, opened.kept)
+                method = actor.analyse if errand.kind == "analyse" else actor.render
+                ref = method.remote(number, plan, errand.segments, work.path, errand.recalled, opened.kept)
         hand.errands.append(errand)
         self._calls[ref] = hand, errand
 
@@ -390,16 +398,28 @@ class _Driver:
         except BaseException:
             _abandon(locks)
             raise
-        errands = [errand for task in todo(plan, work, kept) for errand in _errands_of(number, task)]
+        tasks = todo(plan, work, kept)
+        errands = [errand for task in tasks for errand in _errands_of(number, task)]
         before = plan.clip.frames - sum(_frames_in(errand.segments) for errand in errands)
         frames = {_BEFORE: before} | {errand.segments[0].number: 0 for errand in errands}
-        job = _Job(plan, self._ray.put(plan), work, kept, locks, set(errands), frames)
-        self._open[number] = job
-        self._ready.extend(errands)
+        self._open[number] = _Job(plan, self._ray.put(plan), work, kept, locks, set(errands), errands, frames)
+        # By one worker, before the others begin: two devices need not agree to the last bit.
+        unknown = [] if work.analysis.exists() else [task for task in tasks if task.needs_analysis]
+        if unknown:
+            self._ready.append(_Errand("analyse", number, recalled=unknown[0].recalled))
+        else:
+            self._begin_waiting(number)
         self._tell(Frames(number, before, plan.clip.frames))
         if not errands:
             self._to_join.append(_Errand("finish", number))
         return True
+
+    def _begin_waiting(self, number: int) -> None:
+        """A job's segments can be rendered from now on."""
+        job = self._open[number]
+        if not job.failed:
+            self._ready.extend(job.waiting)
+        job.waiting = []
 
     def _rendered(self, errand: _Errand) -> None:
         job = self._open[errand.number]
@@ -443,7 +463,8 @@ class _Driver:
             self._tell(Note(number, remark.text, remark.warning))
 
     def _note_progress(self, hand: _Hand, number: int, first: int, frames: int) -> None:
-        if any(errand.number == number and errand.segments[0].number == first for errand in hand.errands):
+        begun = [errand.segments[0].number for errand in hand.errands if errand.number == number and errand.segments]
+        if first in begun:
             self._note_frames(number, first, frames)
 
     def _note_frames(self, number: int, first: int, frames: int) -> None:

@@ -19,7 +19,18 @@ from vmatte.fingerprint import sha256_of_program
 from vmatte.job import RenderJob, Runtime
 from vmatte.kept_mattes import KeptMattes
 from vmatte.models.warm import keep_last_model
-from vmatte.render import Network, Plan, RenderReport, Task, announce, finish, plan_job, published, render_segments
+from vmatte.render import (
+    Network,
+    Plan,
+    RenderReport,
+    Task,
+    announce,
+    find_analysis,
+    finish,
+    plan_job,
+    published,
+    render_segments,
+)
 from vmatte.segments import Segment
 from vmatte.stopwatch import Stopwatch
 from vmatte.workdir import WorkFolder
@@ -74,6 +85,21 @@ class Worker:
             announce(plan)
         return plan, remarks
 
+    def analyse(
+        self,
+        number: int,
+        plan: Plan,
+        segments: tuple[Segment, ...],
+        folder: Path,
+        recalled: bool,
+        kept: KeptMattes | None,
+    ) -> Remarks:
+        """Leave in the folder of job `number` what its clip as a whole has to tell; the driver holds the locks."""
+        with _listening() as remarks:
+            task, kept = self._task(plan, segments, folder, recalled, kept)
+            find_analysis(task, self._network_of(number, plan), kept, Stopwatch())
+        return remarks
+
     def render(
         self,
         number: int,
@@ -84,19 +110,29 @@ class Worker:
         kept: KeptMattes | None,
     ) -> Remarks:
         """Render segments of job `number` into its folder; the driver holds the locks of both folders."""
-        if not self._shares_cache:
-            kept, recalled = None, False
         self._at = (number, segments[0].number, 0)
 
         def on_frames(done: int, *_: object) -> None:
             self._at = (number, segments[0].number, done - segments[0].frames.start)
 
         with _listening() as remarks:
-            _check_shared([*_inputs(plan.job), folder])
-            if self._network is None or self._network[0] != number:
-                self._network = number, Network(plan)
-            render_segments(Task(plan, segments, folder, recalled), self._network[1], kept, Stopwatch(), on_frames)
+            task, kept = self._task(plan, segments, folder, recalled, kept)
+            render_segments(task, self._network_of(number, plan), kept, Stopwatch(), on_frames)
         return remarks
+
+    def _task(
+        self, plan: Plan, segments: tuple[Segment, ...], folder: Path, recalled: bool, kept: KeptMattes | None
+    ) -> tuple[Task, KeptMattes | None]:
+        """What is to be done, as far as this node can: one that does not see the cache keeps and recalls nothing."""
+        if not self._shares_cache:
+            kept, recalled = None, False
+        _check_shared([*_inputs(plan.job), folder])
+        return Task(plan, segments, folder, recalled), kept
+
+    def _network_of(self, number: int, plan: Plan) -> Network:
+        if self._network is None or self._network[0] != number:
+            self._network = number, Network(plan)
+        return self._network[1]
 
     def frames_done(self) -> tuple[int, int, int]:
         """(job, first segment of the task, frames of the task that are done) of what is being rendered, or was last."""

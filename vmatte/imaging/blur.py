@@ -75,13 +75,19 @@ def _gaussian(sigma: float, device: torch.device) -> Tensor:
     return (kernel / kernel.sum()).to(device)
 
 
-def _convolve(planes: Tensor, kernel: Tensor) -> Tensor:
-    channels, reach = planes.shape[1], len(kernel) // 2
-    kernel = kernel.expand(channels, 1, -1)
+def blur_unevenly(planes: Tensor, across: float, down: float) -> Tensor:
+    """Planes (T, C, H, W) float32, blurred with two standard deviations in pixels; the border goes on."""
+    return _convolve(planes, _gaussian(across, planes.device), _gaussian(down, planes.device))
+
+
+def _convolve(planes: Tensor, across: Tensor, down: Tensor | None = None) -> Tensor:
+    channels, down = planes.shape[1], across if down is None else down
+    reach = len(across) // 2
     rows = F.pad(planes, (reach, reach, 0, 0), mode="replicate")
-    planes = F.conv2d(rows, kernel[:, :, None, :], groups=channels)
+    planes = F.conv2d(rows, across.expand(channels, 1, -1)[:, :, None, :], groups=channels)
+    reach = len(down) // 2
     columns = F.pad(planes, (0, 0, reach, reach), mode="replicate")
-    return F.conv2d(columns, kernel[:, :, :, None], groups=channels)
+    return F.conv2d(columns, down.expand(channels, 1, -1)[:, :, :, None], groups=channels)
 
 
 def box_mean(planes: Tensor, side: int) -> Tensor:

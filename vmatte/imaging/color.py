@@ -122,6 +122,12 @@ def rgb_to_ycbcr(rgb: Tensor, coding: Coding, chroma_size: tuple[int, int]) -> t
     return planes[:, :1], downsample_chroma(planes[:, 1:], chroma_size)
 
 
+def rgb_change_to_ycbcr(change: Tensor, coding: Coding) -> Tensor:
+    """By how many codes Y'CbCr (T, 3, H, W) changes where R'G'B' (T, 3, H, W) changes by so much, in parts of 1."""
+    matrix, _ = _rgb_to_codes(coding, change.device)
+    return (matrix @ change.flatten(2)).view(change.shape)
+
+
 def recode(luma: Tensor, chroma: Tensor, source: Coding, target: Coding) -> tuple[Tensor, Tensor]:
     """The same picture in another coding: rounded codes, chroma at the size it has.
 
@@ -201,3 +207,76 @@ def downsample_chroma(planes: Tensor, size: tuple[int, int]) -> Tensor:
         planes[..., 1:].add_(odd[..., :-1], alpha=0.25)
         planes[..., :1].add_(even[..., :1], alpha=0.25)
     return planes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChromaTaps:
+    """`upsample_chroma` and `downsample_chroma` for single pixels on the CPU: for each of N, the four samples that are
+    round it, and its weight in those whose filter reaches it."""
+
+    near: tuple[Tensor, Tensor]
+    """Flat places (N,) of the samples of its own row of chroma, left and right (the same where it lies on one)."""
+    far: tuple[Tensor, Tensor]
+    """Those of the next row of chroma."""
+    far_weight: float
+    weights: tuple[Tensor, Tensor]
+    """Of the pixel in the two samples of its own row."""
+
+    def upsampled(self, chroma: Tensor) -> Tensor:
+        """Chroma (1, C, h, w) at the pixels: (1, C, 1, N) float32."""
+        own = _sum_of(chroma, self.near)
+        if self.far_weight:
+            own = torch.lerp(own, _sum_of(chroma, self.far), self.far_weight)
+        return own.mul_(0.5)
+
+    def add_downsampled(self, values: Tensor, chroma: Tensor) -> None:
+        """Add to chroma (1, C, h, w) what pixels of such values (1, C, 1, N), 0 everywhere else, are at its size."""
+        for plane, value in zip(chroma[0], values[0, :, 0], strict=True):
+            for places, weight in zip(self.near, self.weights, strict=True):
+                plane.view(-1).index_add_(0, places, value * weight)
+
+
+def _sum_of(planes: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
+    left, right = (taken(planes, places) for places in pair)
+    return left.add_(right)
+
+
+def taken(planes: Tensor, places: Tensor) -> Tensor:
+    """(1, C, 1, N) float32 of the codes or numbers of planes (1, C, H, W), at flat places (N,) int32."""
+    values = torch.empty((1, planes.shape[1], 1, len(places)))
+    for plane, value in zip(
+        planes[0], values[0, :, 0], strict=True
+    ):  # one by one: torch is slow along other dimensions
+        flat = plane.reshape(-1)
+        if plane.dtype == torch.uint16:  # torch selects no uint16
+            value.copy_(flat.view(torch.int16).index_select(0, places).to(torch.int32).bitwise_and_(0xFFFF))
+        else:
+            value.copy_(flat.index_select(0, places))
+    return values
+
+
+def chroma_taps(x: Tensor, y: Tensor, size: tuple[int, int], chroma_size: tuple[int, int]) -> ChromaTaps:
+    """The taps of the pixels in columns `x` and rows `y` (N,), of pictures of (height, width) `size`."""
+    (height, width), (rows, columns) = size, chroma_size
+    weight = torch.ones(len(x))
+    row, other, far_weight = y, y, 0.0
+    if rows != height:
+        row, far_weight = y >> 1, 0.25  # torch divides integers slowly
+        other = (row + ((y & 1) << 1) - 1).clamp_(0, rows - 1)
+        weight *= torch.where(y == height - 1, 1.0, 0.5) if height % 2 else 0.5
+    left, right = x, x
+    if columns != width:
+        left, right = x >> 1, (x + 1) >> 1
+        across = torch.where(x == 0, 0.75, 0.5)
+        if width % 2:
+            across += torch.where(x == width - 1, 0.25, 0.0)
+        weight *= across
+    weight *= 0.5
+    beyond = right >= columns  # it would lie in a sample that is not there
+    right = right.clamp(max=columns - 1)
+    return ChromaTaps(
+        near=(row * columns + left, row * columns + right),
+        far=(other * columns + left, other * columns + right),
+        far_weight=far_weight,
+        weights=(weight, weight.masked_fill(beyond, 0)),
+    )

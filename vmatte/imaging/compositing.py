@@ -14,15 +14,20 @@ BLOCK = 16
 _FAINT = 1e-6
 
 
-def over(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
+def over(
+    foreground: Tensor, background: Tensor, alpha: Tensor, correction: Tensor | None = None, highest: int | None = None
+) -> Tensor:
     """Composite straight colour over a plate (Porter & Duff 1984), in the foreground's type; integers are rounded.
 
     Foreground (T, C, H, W) and background (T or 1, C, H, W) float32 are in one unit, whatever it is;
-    alpha (T, 1, H, W) is in [0, 1].
+    alpha (T, 1, H, W) is in [0, 1]. A correction (T, C, H, W) is added before anything is rounded, and what comes of it
+    stays between 0 and `highest`.
     """
     composite = torch.empty_like(foreground, memory_format=torch.contiguous_format)
     for rows in strips(foreground):
         mixed = torch.lerp(background[rows], foreground[rows].to(torch.float32), alpha[rows])
+        if correction is not None:
+            mixed.add_(correction[rows]).clamp_(0, highest)
         if foreground.is_floating_point():
             composite[rows] = mixed
         else:

@@ -213,7 +213,7 @@ MODELS: dict[str, ModelSpec] = {
         name="rvm",
         purpose="people who move: recurrent, steadier from frame to frame, quickest",
         architecture="rvm",
-        input_size=InputSize("full"),
+        input_size=InputSize("full", 512),
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         licence=Licence("GPL-3.0", commercial_use=True, copyleft=True),

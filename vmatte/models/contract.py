@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -112,7 +113,8 @@ class InputSize:
 
     rule: Literal["short_side", "square", "long_by_short", "full"]
     pixels: int = 0
-    """The short side, or both sides of a square."""
+    """The short side, or both sides of a square. For `full` the longer side at which the network looks, inside, at a
+    larger frame before it refines the matte; 0 for one that does not."""
     long_side: int = 0
     """The long side, for `long_by_short`: that many by `pixels`, upright for an upright frame. For `short_side` it is
     the most that the long side may have, 0 for any."""
@@ -130,6 +132,12 @@ class InputSize:
         if self.long_side:
             scale = min(scale, self.long_side / max(height, width))
         return self._round(height * scale), self._round(width * scale)
+
+    def scale(self, height: int, width: int) -> float:
+        """The network's pixels, along a line, for each of a frame's of this size."""
+        if self.rule == "full":
+            return min(1.0, self.pixels / max(height, width)) if self.pixels else 1.0
+        return math.sqrt(math.prod(self.of(height, width)) / (height * width))
 
     def _round(self, side: float) -> int:
         return max(self.multiple, round(side / self.multiple) * self.multiple)

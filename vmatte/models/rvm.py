@@ -13,8 +13,6 @@ from vmatte.models.contract import ModelSpec, Prediction, State
 from vmatte.models.onnx import open_network, run_network
 from vmatte.models.placement import Placement
 
-_COARSE_SIDE = 512
-"""Pixels of the longer side at which the network looks at a larger frame; its refiner brings the matte to full size."""
 _STATES_IN, _STATES_OUT = ("r1i", "r2i", "r3i", "r4i"), ("r1o", "r2o", "r3o", "r4o")
 _INPUTS = ("src", *_STATES_IN, "downsample_ratio")
 _OUTPUTS = ("pha", "fgr", *_STATES_OUT)
@@ -36,7 +34,7 @@ class RobustVideoMatting:
 
         `state` is (r1, r2, r3, r4), each (1, C, h, w) float32. ValueError for that of frames of another size.
         """
-        ratio = min(1.0, _COARSE_SIDE / max(rgb.shape[-2:]))
+        ratio = self.spec.input_size.scale(*rgb.shape[-2:])
         _check_state(state, rgb, ratio)
         states = [part.numpy() for part in state] or [np.zeros((1, 1, 1, 1), np.float32)] * len(_STATES_IN)
         alphas, foregrounds = [], []

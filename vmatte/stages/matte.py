@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from vmatte.analysis import Box, CropTrack
 from vmatte.frames import FrameBatch, MatteBatch
 from vmatte.imaging.color import ycbcr_to_rgb
+from vmatte.imaging.fading import fade_out
 from vmatte.imaging.resize import resize, resize_like_pillow
 from vmatte.imaging.upsample import upsample
 from vmatte.models.contract import MattingModel, State
@@ -22,15 +24,20 @@ def matte(
     model: MattingModel,
     batch: int,
     stopwatch: Stopwatch,
+    crop: CropTrack | None = None,
     upsampling: Upsampling = DEFAULT_UPSAMPLING,
 ) -> Iterator[MatteBatch]:
     """The same frames with alpha at full size; a recurrent network's state goes from each batch to the next.
+
+    With a `crop` the network sees only that part, and there is no alpha anywhere else.
 
     A short batch is filled up to `batch`, so that the network always computes in one shape, and a frame's matte does
     not depend on where a segment ended. Not so for a recurrent network: it would remember frames that are not there.
     """
     state: State = ()
-    for frames in batches:
+    for whole in batches:
+        boxes = [] if crop is None else [crop.box(number) for number in whole.index]
+        frames = whole.cropped(boxes) if boxes else whole
         with stopwatch.step("convert"):
             rgb = network_input(frames, model)
             missing = batch - len(rgb)
@@ -48,7 +55,22 @@ def matte(
             foreground = prediction.foreground
             if foreground is not None:
                 foreground = resize(foreground[: len(frames.index)], frames.size)
-        yield MatteBatch(frames, alpha, foreground)
+        matted = MatteBatch(frames, alpha, foreground)
+        yield _pasted(matted, whole, boxes) if boxes else matted
+
+
+def _pasted(part: MatteBatch, whole: FrameBatch, boxes: Sequence[Box]) -> MatteBatch:
+    """The whole frames with the matte of their parts, which fades out towards a border inside the frame: a subject that
+    goes beyond it must not end in a straight edge."""
+    alpha = part.alpha.new_zeros(whole.luma.shape)
+    foreground = None if part.foreground is None else part.foreground.new_zeros(len(boxes), 3, *whole.size)
+    for t, box in enumerate(boxes):
+        inside = (..., slice(box.top, box.bottom), slice(box.left, box.right))
+        alpha[t][inside] = part.alpha[t]
+        fade_out(alpha[t], box)
+        if foreground is not None and part.foreground is not None:
+            foreground[t][inside] = part.foreground[t]
+    return MatteBatch(whole, alpha, foreground)
 
 
 def network_input(frames: FrameBatch, model: MattingModel) -> Tensor:

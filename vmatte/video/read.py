@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -46,6 +46,26 @@ def decode(clip: ClipInfo, frames: range, batch: int, threads: int = 0) -> Itera
             waiting = []
     if waiting:
         yield _stacked(first, waiting, clip.coding)
+
+
+def decode_samples(clip: ClipInfo, numbers: Sequence[int]) -> Iterator[DecodedFrames]:
+    """The frames of these numbers, in rising order, one by one; those that cannot be decoded are left out.
+
+    What lies between them costs only its decoding, and nothing where a key frame comes before the next one.
+    """
+    keys = np.flatnonzero(np.isin(clip.pts, clip.key_pts))
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and (clip.counted or not np.any((keys > runs[-1][-1]) & (keys <= number))):
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    for run in runs:
+        # Several threads need as many frames before they give the first one back: too many, for a single one.
+        threads = 1 if len(run) == 1 and run[0] in keys else 0
+        for number, frame in _numbered_frames(clip, range(run[0], run[-1] + 1), threads):
+            if number in run:
+                yield _stacked(number, [_planes(frame, clip)], clip.coding)
 
 
 def _stacked(first: int, planes: list[Planes], coding: Coding) -> DecodedFrames:
