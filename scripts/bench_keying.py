@@ -11,8 +11,8 @@ as the clean plate in a row of its own. Lower is better in every column:
     outside      mean of alpha ×1000 where the truth is nothing, away from its edge: what is left of the screen
     cpu_ms       CPU milliseconds of the method alone, a frame
 
-FFmpeg's chromakey and colorkey are given the screen's true colour, as vmatte found it, and of fifteen settings the one with
-the lowest mad on that very clip: no user would find a better one.
+FFmpeg's chromakey and colorkey are given the screen's true colour, as vmatte found it, and of fifteen settings the one
+with the lowest mad on that very clip: no user would find a better one.
 """
 
 from __future__ import annotations

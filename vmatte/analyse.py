@@ -9,7 +9,7 @@ import numpy as np
 from vmatte.analysis import Analysis, CropTrack, SubjectTrack
 from vmatte.clip import ClipInfo
 from vmatte.crop import Seen, can_gain, find_crop, gain_of
-from vmatte.imaging.people import choose_subject, label_people
+from vmatte.imaging.people import choose_subject, label_people, without_specks
 from vmatte.job import RenderJob
 from vmatte.models.contract import ModelSpec
 from vmatte.options import Keep
@@ -52,7 +52,7 @@ def _find_subject(survey: Survey, keep: Keep) -> SubjectTrack | None:
 
 def _find_crop(survey: Survey, subject: SubjectTrack | None, clip: ClipInfo, spec: ModelSpec) -> CropTrack | None:
     """A recurrent network remembers places in the picture, so what it sees must not move."""
-    masks = survey.alphas[:, 0] >= _THERE if subject is None else subject.labels() == 1
+    masks = without_specks(survey.alphas[:, 0] >= _THERE) if subject is None else subject.labels() == 1
     frame = clip.height, clip.width
     seen = Seen(survey.numbers, np.asarray(masks), survey.shots)
     crop = find_crop(seen, frame, spec.input_size, may_move=not spec.recurrent)

@@ -133,11 +133,11 @@ def layers(
 
     Before a `screen` the key makes the edge of a network's matte, and the screen's light is taken off.
     """
-    if analysis.subject is not None:
-        matted = stopwatch.around("hold", hold(matted, analysis.subject, analysis.shots))
     edged: Iterator[MatteBatch] = matted
+    if analysis.subject is not None:
+        edged = stopwatch.around("hold", hold(edged, analysis.subject, analysis.shots))
     if screen is not None and job.model != screen.spec.name:
-        edged = stopwatch.around("key", key_edges(matted, screen))
+        edged = stopwatch.around("key", key_edges(edged, screen))
     with ExitStack() as stack:
         masks = stack.enter_context(open_masks(job, canvas.clip, device))
         shaped = stopwatch.around("shape", shape(edged, job.edges, masks))

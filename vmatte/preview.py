@@ -98,8 +98,7 @@ def _tiles(job: RenderJob, canvas: Canvas, matte: MatteBatch, network: Network) 
 
 
 def _layer(job: RenderJob, canvas: Canvas, matte: MatteBatch, network: Network) -> LayerBatch:
-    alone = (each for each in [matte])
-    with layers(job, canvas, alone, network.device, Stopwatch(), screen=network.screen()) as made:
+    with layers(job, canvas, (each for each in [matte]), network.device, Stopwatch(), screen=network.screen()) as made:
         layer = next(made)
         layer.wait()
         return layer

@@ -423,8 +423,7 @@ def _render(
         model = network.model()
         matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch, analysis, job.upsample)
         threads = _threads_for(model)
-    screen = network.screen()
-    with threads, layers(job, canvas, matted, network.device, stopwatch, analysis, screen) as batches:
+    with threads, layers(job, canvas, matted, network.device, stopwatch, analysis, network.screen()) as batches:
         ahead = next(batches, None)
         for segment in segments:
 

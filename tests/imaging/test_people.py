@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vmatte.imaging.people import choose_subject, label_people, nearest, part_of_subject, places_between
+from vmatte.imaging.people import (
+    choose_subject,
+    label_people,
+    nearest,
+    part_of_subject,
+    places_between,
+    without_specks,
+)
 
 HEIGHT, WIDTH = 96, 160
 ONE_SHOT = np.zeros(9, np.int64)
@@ -64,6 +71,15 @@ def test_a_hand_belongs_to_whom_it_is_near_and_each_shot_has_its_own_subject() -
     labels = choose_subject(label_people(alphas(first, first, second, second), shots), shots, "largest")
     assert np.array_equal(labels[0] == 1, disc(40, 20) | disc(66, 4))
     assert np.array_equal(labels[3] == 1, disc(120, 30))
+
+
+def test_what_is_small_apart_and_rare_is_a_speck() -> None:
+    lamp, child, hand = disc(150, 3, 10), disc(10, 4, 80), disc(80, 4, 26)
+    masks = np.stack([SPEAKER | child | lamp, SPEAKER | child | hand, SPEAKER, SPEAKER])
+    # The child is small too, but there in half of the samples; the hand is near.
+    expected = np.stack([SPEAKER | child, SPEAKER | child | hand, SPEAKER, SPEAKER])
+    assert np.array_equal(without_specks(masks), expected)
+    assert not without_specks(np.zeros((2, 5, 5), bool)).any()
 
 
 def test_nobody_is_nobody() -> None:

@@ -164,9 +164,9 @@ def key(
 ) -> Tensor:
     """Alpha (T, 1, H, W) float32 in [0, 1] of codes: luma (T, 1, H, W), chroma (T, 2, h, w) full or half size.
 
-    `shade` (1, 1, H, W) is the difference of the screen alone in every pixel, from a clean plate. `picture`: the rows and
-    the columns over which the screen was found, where bars lie beside them. What is within the screen's spread of its
-    colour is exactly 0 away from the subject, what is as near to having no difference and deep inside exactly 1.
+    `shade` (1, 1, H, W) is the difference of the screen alone in every pixel, from a clean plate. `picture`: the rows
+    and the columns over which the screen was found, where bars lie beside them. What is within the screen's spread of
+    its colour is exactly 0 away from the subject, what is as near to having no difference and deep inside exactly 1.
     """
     alpha = torch.empty(luma.shape, dtype=torch.float32, device=luma.device)
     height, width = luma.shape[-2:]

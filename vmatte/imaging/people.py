@@ -24,6 +24,10 @@ _OF_ITS_OWN = 0.125
 """A piece is a person of its own, and not a hand or a book, from this part of the largest piece's area on."""
 _LEAST = 0.001
 """The same, as a part of the picture."""
+_OF_NO_WEIGHT = 1 / 16
+"""Pieces below this part of the largest one's area may be a network's mistakes."""
+_NEAR = 0.25
+"""Of the largest one's longer side: what is no further away is a hand, or hair."""
 _STRIDE = 0.25
 """How far somebody comes at most between two samples, as a part of the picture's longer side."""
 _REMEMBERED = 10
@@ -169,6 +173,24 @@ def moved(mask: Mask, down: float, right: float) -> Mask:
     matrix = np.array([[1, 0, round(right)], [0, 1, round(down)]], np.float32)
     shifted = cv2.warpAffine(mask.astype(np.uint8), matrix, mask.shape[::-1], flags=cv2.INTER_NEAREST)
     return np.asarray(shifted > 0)
+
+
+def without_specks(masks: Mask) -> Mask:
+    """Masks (N, h, w) of a clip's samples without what a network sees in a chair or a plant now and then: pieces that
+    are small beside the largest, apart from it, and not there in half of the samples."""
+    often = 2 * masks.sum(axis=0) >= len(masks)
+    cleaned = np.zeros_like(masks)
+    for clean, mask in zip(cleaned, masks, strict=True):
+        found = pieces(mask)
+        large = [piece for piece in found if np.count_nonzero(piece) >= _OF_NO_WEIGHT * np.count_nonzero(found[0])]
+        if large:
+            clean |= np.logical_or.reduce(large)
+            away = cv2.distanceTransform((~clean).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            reach = _NEAR * max(side.any(axis=axis).sum() for side in large for axis in (0, 1))
+            for piece in found[len(large) :]:
+                if away[piece].min() <= reach or often[piece].any():
+                    clean |= piece
+    return cleaned
 
 
 def choose_subject(labels: Labels, shot_of: NDArray[np.int64], keep: Literal["largest", "center"]) -> NDArray[np.uint8]:
