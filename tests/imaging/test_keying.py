@@ -134,6 +134,17 @@ def test_a_lamps_fall_is_followed_behind_the_subject() -> None:
     assert found.spread < 0.02
 
 
+def test_the_light_is_that_of_the_picture_between_bars() -> None:
+    across = torch.linspace(-1, 1, 120).view(1, 1, 1, 120)
+    screen = picture((0.0, 0.0, 0.0)).clone()
+    screen[..., 20:140] = (picture(GREEN)[..., :120] ** LIGHT * (1 - 0.3 * across)) ** (1 / LIGHT)
+    luma, chroma = mixed(torch.zeros(1, 1, HEIGHT, WIDTH), screen, screen)
+    one, *_ = even(GREEN).difference
+    known = ScreenColor(GREEN, (one, -0.3 * one, 0, 0, 0, 0), 0.005, 0.005, 1.0)
+    found = key(luma, chroma, CODING, "green", known, picture=((0, HEIGHT), (20, 140)))
+    assert (found[..., 40:120] == 0).all()
+
+
 def test_what_is_no_screen_is_not_taken_for_one() -> None:
     grass, skin, gray = (0.42, 0.48, 0.2), (0.8, 0.6, 0.5), (0.5, 0.5, 0.5)
     for color in (grass, skin, gray):

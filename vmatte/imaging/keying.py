@@ -154,28 +154,37 @@ def difference(rgb: Tensor, hue: Hue) -> Tensor:
 
 
 def key(
-    luma: Tensor, chroma: Tensor, coding: Coding, hue: Hue, screen: ScreenColor, shade: Tensor | None = None
+    luma: Tensor,
+    chroma: Tensor,
+    coding: Coding,
+    hue: Hue,
+    screen: ScreenColor,
+    shade: Tensor | None = None,
+    picture: tuple[tuple[int, int], tuple[int, int]] | None = None,
 ) -> Tensor:
     """Alpha (T, 1, H, W) float32 in [0, 1] of codes: luma (T, 1, H, W), chroma (T, 2, h, w) full or half size.
 
-    `shade` (1, 1, H, W) is the difference of the screen alone in every pixel, from a clean plate. What is within the
-    screen's spread of its colour is exactly 0, what is as near to having no difference exactly 1.
+    `shade` (1, 1, H, W) is the difference of the screen alone in every pixel, from a clean plate. `picture`: the rows
+    and the columns over which the screen was found, where bars lie beside them. What is within the screen's spread of
+    its colour is exactly 0 away from the subject, what is as near to having no difference and deep inside exactly 1.
     """
     alpha = torch.empty(luma.shape, dtype=torch.float32, device=luma.device)
     height, width = luma.shape[-2:]
-    across = _places(width, luma.device)
+    of_rows, of_columns = picture or ((0, height), (0, width))
+    down, across = _places(height, luma.device, *of_rows), _places(width, luma.device, *of_columns)
     for rows in strips(luma):
         own, stronger = _channels(luma[rows], _rows_of(chroma, rows[1], luma.shape[-2:]), coding, hue)
         part = own.pow_(LIGHT).sub_(stronger.pow_(LIGHT))
-        whole = surface(screen.difference, _places(height, luma.device)[rows[1]], across)
+        whole = surface(screen.difference, down[rows[1]], across)
         part.div_(whole if shade is None else whole * shade[rows]).neg_()
         alpha[rows] = _clipped(part.add_(1), _NEAR_SUBJECT * screen.spread)
     return _settled(alpha, screen)
 
 
-def _places(side: int, device: torch.device) -> Tensor:
-    """The middles of so many pixels, from −1 to 1."""
-    return (torch.arange(side, device=device, dtype=torch.float32) + 0.5) * (2 / side) - 1
+def _places(side: int, device: torch.device, first: int = 0, behind: int | None = None) -> Tensor:
+    """The middles of so many pixels: −1 is where pixel `first` begins, 1 where the one before `behind` ends."""
+    places = torch.arange(side, device=device, dtype=torch.float32)
+    return (places + 0.5 - first) * (2 / ((side if behind is None else behind) - first)) - 1
 
 
 def surface(light: Surface, down: Tensor, across: Tensor) -> Tensor:

@@ -26,9 +26,10 @@ class ScreenKey:
     def alpha(self, frames: FrameBatch) -> Tensor:
         """(T, 1, H, W) in [0, 1]; 0 beside the picture."""
         screens, alphas = self.screens, []
+        picture = screens.rows, screens.columns
         for t, number in enumerate(frames.index):
             luma, chroma = frames.luma[t : t + 1], frames.chroma[t : t + 1]
-            alphas.append(key(luma, chroma, frames.coding, screens.hue, screens.at(number), self.shade))
+            alphas.append(key(luma, chroma, frames.coding, screens.hue, screens.at(number), self.shade, picture))
         alpha = alphas[0] if len(alphas) == 1 else torch.cat(alphas)
         (top, below), (left, beside) = screens.rows, screens.columns
         for bar in (alpha[..., :top, :], alpha[..., below:, :], alpha[..., :left], alpha[..., beside:]):
