@@ -180,7 +180,7 @@ def test_a_smoothing_that_cannot_be_is_a_job_error(method: str | None, strength:
 def test_a_matte_is_guided_to_the_frames_size_unless_a_job_says_otherwise() -> None:
     assert make_job("talk.mp4").upsample == make_job("talk.mp4", upsample="guided").upsample == "guided"
     assert make_job("talk.mp4", upsample="bilinear").upsample == "bilinear"
-    with pytest.raises(JobError, match="no upsampling is called 'cubic'; there are: guided, bilinear"):
+    with pytest.raises(JobError, match="upsample cannot be 'cubic': it should be 'guided' or 'bilinear'"):
         make_job("talk.mp4", upsample="cubic")
 
 
