@@ -439,7 +439,7 @@ def _render(
 
             own = its_own()
             if kept is not None and not task.recalled and _keeps_mattes(plan):
-                own = kept.keep(segment, clip.delivery.bits, own)
+                own = kept.keep(segment, own)
             path = folder.unfinished(segment.number, job.row.suffix)
             with stopwatch.step("encode"):
                 written = encode(own, path, job.row, clip.delivery, canvas.output.rate)
