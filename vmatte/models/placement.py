@@ -47,6 +47,11 @@ class Placement:
         return f"{where}, {name}{', compiled' if self.compile else ''}"
 
 
+def frames_device(spec: ModelSpec, placement: Placement) -> torch.device:
+    """Where frames are matted and composed: by the network, but ONNX Runtime takes its own from the host's memory."""
+    return torch.device("cpu") if spec.architecture in ONNX else placement.device
+
+
 def place(device: str, precision: Precision, compile: bool, spec: ModelSpec) -> tuple[Placement, str]:
     """Where the network of a row runs for these words of a Runtime, and why there ("" where it was asked for).
 
