@@ -47,8 +47,7 @@ from vmatte.clip import BT709, Coding
 from vmatte.errors import JobError, SourceError
 from vmatte.frames import FrameBatch, MatteBatch, SubjectBatch
 from vmatte.imaging.blur import box_mean
-from vmatte.imaging.color import rgb_to_ycbcr, rounded, ycbcr_to_rgb
-from vmatte.imaging.compositing import recolored
+from vmatte.imaging.color import downsample_chroma, rgb_to_ycbcr, rounded, ycbcr_to_rgb
 from vmatte.imaging.foreground import estimate_foreground
 from vmatte.imaging.resize import resize
 from vmatte.imaging.upsample import upsample
@@ -92,6 +91,19 @@ def blur_fusion(frames: FrameBatch, alpha: Tensor) -> Codes:
         near, behind = box_mean(foreground * alpha, side) / inside, box_mean(behind * (1 - alpha), side) / outside
         foreground = (near + alpha * (picture - alpha * near - (1 - alpha) * behind)).clamp_(0, 1)
     return recolored(frames.luma, frames.chroma, foreground, alpha, frames.coding)
+
+
+def recolored(luma: Tensor, chroma: Tensor, foreground: Tensor, alpha: Tensor, coding: Coding) -> Codes:
+    """A frame's codes, with the colours of `foreground`, straight R'G'B' (1, 3, H, W), where alpha (1, 1, H, W) is soft
+    or 0."""
+    solid = 1 - 0.5 / (2**coding.bits - 1)
+    small = int(chroma.shape[-2]), int(chroma.shape[-1])
+    fine, coarse = rgb_to_ycbcr(foreground, coding, (int(alpha.shape[-2]), int(alpha.shape[-1])))
+    small_alpha = downsample_chroma(alpha, small)
+    # Weighted by alpha, as it will be seen: what a foreground says where there is none means nothing.
+    coarse = downsample_chroma(coarse * alpha, small).div_(small_alpha.clamp(min=1e-6))
+    made = ((luma, fine, alpha), (chroma, coarse, small_alpha))
+    return tuple(torch.where(part > solid, own, rounded(values, coding.bits)) for own, values, part in made)
 
 
 def pymatting_ml(frames: FrameBatch, alpha: Tensor) -> Codes:

@@ -70,7 +70,7 @@ def single_frames(batch: MatteBatch) -> Iterator[MatteBatch]:
     for t, number in enumerate(batch.frames.index):
         frames, one = batch.frames, slice(t, t + 1)
         single = FrameBatch(range(number, number + 1), frames.luma[one], frames.chroma[one], frames.coding)
-        yield MatteBatch(single, batch.alpha[one], None if batch.foreground is None else batch.foreground[one])
+        yield MatteBatch(single, batch.alpha[one])
 
 
 OWN: dict[str, Method] = {

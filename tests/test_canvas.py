@@ -171,6 +171,9 @@ def test_a_plate_in_the_clips_own_size_changes_nothing(tmp_path: Path) -> None:
         ({"rate": "0"}, "rate cannot be '0'; give clip, plate, or up to 1000 frames a second: 25, 30000/1001"),
         ({"rate": "25fps"}, "rate cannot be '25fps'"),
         ({"subject_x": "top"}, "subject x cannot be 'top'"),
+        ({"subject_x": "abc%"}, "subject x cannot be 'abc%'"),
+        ({"subject_y": "xbottom"}, "subject y cannot be 'xbottom'"),
+        ({"despill": 0.5}, "despill belongs to a screen"),
     ],
 )
 def test_a_canvas_that_cannot_be_is_a_job_error(words: dict[str, object], says: str, tmp_path: Path) -> None:
@@ -211,6 +214,12 @@ def test_each_frame_of_the_output_shows_what_is_on_screen_then(rate: str, shows:
     assert canvas.shows.tolist() == shows
     assert [time * output.time_base for time in output.pts.tolist()] == [k / Fraction(rate) for k in range(len(shows))]
     assert output.last_duration * output.time_base == 1 / Fraction(rate)
+
+
+def test_a_rate_with_more_places_than_a_file_can_count_is_the_one_that_was_meant(tmp_path: Path) -> None:
+    clip = probe(clips.black_clip(tmp_path / "black.mp4", frames=48, rate=24))
+    canvas = plan_canvas(make_job(clip.path, rate="23.976023976023976"), clip, None)
+    assert canvas.output.rate == Fraction(24000, 1001)
 
 
 def test_a_clip_of_uneven_times_and_a_late_start_is_shown_by_its_times(tmp_path: Path) -> None:

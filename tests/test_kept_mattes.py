@@ -13,7 +13,7 @@ from test_cli import tmpfs
 
 from vmatte import kept_mattes
 from vmatte.errors import KeptMatteError
-from vmatte.frames import LayerBatch, MatteCodes
+from vmatte.frames import LayerBatch
 from vmatte.kept_mattes import KeptMattes, list_kept, open_kept_mattes, prune
 from vmatte.segments import Segment, plan_segments
 
@@ -31,12 +31,12 @@ def noise(seed: int) -> torch.Tensor:
 def layers(segment: Segment) -> Iterator[LayerBatch]:
     luma, chroma = torch.zeros(1, 1, HEIGHT, WIDTH), torch.zeros(1, 2, HEIGHT, WIDTH)
     for number in segment.frames:
-        yield LayerBatch(range(number, number + 1), luma, chroma, None, matte=MatteCodes(noise(number), None))
+        yield LayerBatch(range(number, number + 1), luma, chroma, None, matte=noise(number))
 
 
 def keep(kept: KeptMattes, *segments: Segment) -> list[int]:
     """Keeps the segments' mattes; the numbers of the frames that came through."""
-    return [layer.index.start for segment in segments for layer in kept.keep(segment, 8, layers(segment))]
+    return [layer.index.start for segment in segments for layer in kept.keep(segment, layers(segment))]
 
 
 def keep_all(fingerprint: str) -> Path:
@@ -63,7 +63,7 @@ def test_what_was_kept_is_found_again_by_its_fingerprint_alone() -> None:
 
 def test_a_segment_that_was_left_early_is_not_kept_and_leaves_nothing() -> None:
     with open_kept_mattes("one", ABOUT) as kept:
-        keeping = kept.keep(SEGMENTS[0], 8, layers(SEGMENTS[0]))
+        keeping = kept.keep(SEGMENTS[0], layers(SEGMENTS[0]))
         next(keeping)
         keeping.close()  # type: ignore[attr-defined]
         assert not kept.has(SEGMENTS[0])

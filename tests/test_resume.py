@@ -193,7 +193,7 @@ def test_frames_that_are_lost_are_lost_the_same_way(tmp_path: Path, go: Callable
 
 
 @pytest.mark.weights
-def test_a_recurrent_network_with_a_foreground_is_resumed_and_recalled(
+def test_a_recurrent_network_is_resumed_and_recalled(
     tmp_path: Path, go: Callable[..., str], shown: Callable[[], int], run_ffmpeg: Tool
 ) -> None:
     clip = tmp_path / "clip.mp4"

@@ -15,6 +15,11 @@ from vmatte.errors import JobError
 from vmatte.job import SIDES, RenderJob
 from vmatte.options import Subject
 
+_FINEST = 100_000
+"""Denominator of a rate, at most: 23.976024 is 24000/1001."""
+_MOST_TICKS = 2**31 - 1
+"""A second that FFmpeg can count in."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlateShape:
@@ -97,7 +102,7 @@ def frame_rate(job: RenderJob, plate: PlateShape | None) -> Fraction | None:
     if job.rate == "clip":
         return None
     if job.rate != "plate":
-        return Fraction(job.rate)
+        return Fraction(job.rate).limit_denominator(_FINEST)
     if plate is None or plate.rate is None:
         raise JobError("rate is that of the plate, and that does not move; give a video, or a number such as 25")
     return plate.rate
@@ -132,6 +137,8 @@ def _at_rate(clip: ClipInfo, rate: Fraction) -> tuple[ClipInfo, NDArray[np.int64
     """The clip with frame k at k / rate seconds from its first one's time, and the frame that is on screen then."""
     start = int(clip.pts[0]) * clip.time_base
     tick = Fraction(1, lcm(rate.numerator, start.denominator, clip.clock_start.denominator))
+    if tick.denominator > _MOST_TICKS:
+        raise JobError(f"{clip.path} cannot be shown at {rate} frames a second to the tick; give a rounder rate")
     frames = ceil(clip.duration * rate)
     moments = [int(k / (rate * clip.time_base)) for k in range(frames)]
     shows = np.searchsorted(clip.pts - clip.pts[0], moments, side="right") - 1

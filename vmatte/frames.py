@@ -76,52 +76,31 @@ def _cropped(planes: Tensor, boxes: Sequence[Box]) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MatteCodes:
-    """What is kept of mattes: alpha (T,1,H,W) uint16 and, if it is known, foreground R'G'B' (T,3,H,W), uint8 or uint16
-    of the clip's depth, 0 where alpha is not soft."""
-
-    alpha: Tensor
-    foreground: Tensor | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class KeptMatte:
-    """The same of one frame, in the host's memory: alpha (H,W), foreground (3,H,W), uint16 both."""
+    """What is kept of one frame's matte, in the host's memory: alpha (H,W) uint16, 65535 is opaque."""
 
     number: int
     alpha: NDArray[np.uint16]
-    foreground: NDArray[np.uint16] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatteBatch:
-    """Frames with their matte: alpha (T,1,H,W) float32 in [0, 1].
-
-    `foreground` (T,3,H,W), if it is known, is the subject's straight R'G'B', float32 in [0, 1]; None leaves the frame's
-    own colours.
-    """
+    """Frames with their matte: alpha (T,1,H,W) float32 in [0, 1]."""
 
     frames: FrameBatch
     alpha: Tensor
-    foreground: Tensor | None = None
-    codes: MatteCodes | None = None
-    """The same as it is kept, once it is settled."""
+    codes: Tensor | None = None
+    """The same as it is kept, once it is settled: (T,1,H,W) uint16, 65535 is opaque."""
 
     def __post_init__(self) -> None:
         if self.alpha.shape != self.frames.luma.shape:
             raise ValueError(f"alpha {tuple(self.alpha.shape)} does not fit luma {tuple(self.frames.luma.shape)}")
-        if self.foreground is not None and self.foreground.shape != (len(self.alpha), 3, *self.frames.size):
-            raise ValueError(f"foreground {tuple(self.foreground.shape)} does not fit alpha {tuple(self.alpha.shape)}")
 
     def part(self, frames: range) -> MatteBatch:
         """Those of its frames; what is kept of mattes is kept of whole batches."""
         batch = self.frames
         own = slice(frames.start - batch.index.start, frames.stop - batch.index.start)
-        return MatteBatch(
-            FrameBatch(frames, batch.luma[own], batch.chroma[own], batch.coding),
-            self.alpha[own],
-            None if self.foreground is None else self.foreground[own],
-        )
+        return MatteBatch(FrameBatch(frames, batch.luma[own], batch.chroma[own], batch.coding), self.alpha[own])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,8 +151,8 @@ class LayerBatch:
     luma: Tensor
     chroma: Tensor
     alpha: Tensor | None
-    matte: MatteCodes | None = None
-    """The matte that it was made with, where that is kept."""
+    matte: Tensor | None = None
+    """The codes of the matte that it was made with, where that is kept."""
     ready: torch.cuda.Event | None = None
     """For planes that are on their way from a device: reached when they are there."""
 

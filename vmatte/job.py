@@ -418,6 +418,9 @@ def _screen(words: JobWords) -> Screen | None:
         if color is None:
             raise JobError(f"screen cannot be {screen!r}; give auto, green, blue, or a colour like #00b140")
         given = {"color": color}
+    alone = screen is None and words.get("clean_plate") is None and words.get("despill") is not None
+    if alone and words.get("model") != "chroma-key":
+        raise JobError("despill belongs to a screen; give that too: auto, green, blue, or a colour like #00b140")
     if (clean := words.get("clean_plate")) is not None:
         words = {**words, "clean_plate": at_home(clean)}
     return _record(Screen, words, **given)

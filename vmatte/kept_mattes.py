@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 MOST_BYTES = 20 * 10**9
 """MODNet's matte of `samples/avatar.mp4`, 720p, takes 4 MB a second: this is more than an hour of it."""
 
-_ALPHA, _FOREGROUND = ".alpha.mkv", ".foreground.mkv"
+_ALPHA = ".alpha.mkv"
 
 
 class KeptMattes:
@@ -67,25 +67,24 @@ class KeptMattes:
 
     def read_segment(self, number: int) -> Iterator[KeptMatte]:
         """The mattes of one segment's frames. Raises KeptMatteError where it is damaged or was removed."""
-        alpha, foreground = (self._segments.file(number, suffix) for suffix in (_ALPHA, _FOREGROUND))
+        alpha = self._segments.file(number, _ALPHA)
         written = self._segments.written(number)
         # By a checksum of our own: FFV1's decoder only logs that a slice's is wrong, and shows what it makes of it.
         if written is None or not self._segments.intact(number):
             raise KeptMatteError(f"{alpha} is damaged or gone")
         if written:
-            yield from read_mattes(alpha, foreground if foreground.exists() else None, written)
+            yield from read_mattes(alpha, written)
 
-    def keep(self, segment: Segment, bits: int, layers: Iterable[LayerBatch]) -> Iterator[LayerBatch]:
-        """The same layers, all of the segment's; their mattes, of foregrounds of `bits` bits, are written as they pass.
+    def keep(self, segment: Segment, layers: Iterable[LayerBatch]) -> Iterator[LayerBatch]:
+        """The same layers, all of the segment's; their mattes are written as they pass.
 
         Where the disk has no room for them the render goes on without.
         """
         if not self.writable:
             yield from layers
             return
-        number, suffixes = segment.number, (_ALPHA, _FOREGROUND)
-        alpha, foreground = (self._segments.unfinished(number, suffix) for suffix in suffixes)
-        writer = MatteWriter(alpha, foreground, bits)
+        number = segment.number
+        writer = MatteWriter(self._segments.unfinished(number, _ALPHA))
         written: list[int] = []
 
         def let_go() -> None:
@@ -93,7 +92,7 @@ class KeptMattes:
             with suppress(OSError, av.error.FFmpegError):
                 writer.close()
             with suppress(OSError):
-                self._segments.discard(number, suffixes)
+                self._segments.discard(number, [_ALPHA])
 
         try:
             for layer in layers:
@@ -103,7 +102,7 @@ class KeptMattes:
                 written.extend(layer.index)
                 yield layer
             if self.writable and self._wrote(writer.finish):
-                self._wrote(self._segments.finish, number, suffixes, written)
+                self._wrote(self._segments.finish, number, [_ALPHA], written)
         finally:
             let_go()
 

@@ -193,7 +193,8 @@ class PolygonMask(Record):
 Mask = Annotated[FileMask | PolygonMask, Field(discriminator="method")]
 
 Keep = Literal["all", "largest", "center"]
-Anchor = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?%$|^(left|center|right|top|bottom)$")]
+AnchorX = Annotated[str, Field(pattern=r"^(-?\d+(\.\d+)?%|left|center|right)$")]
+AnchorY = Annotated[str, Field(pattern=r"^(-?\d+(\.\d+)?%|top|center|bottom)$")]
 
 
 class Subject(Record):
@@ -203,15 +204,10 @@ class Subject(Record):
     """`largest`: whoever takes most of the picture over the clip; `center`: whoever is most in its middle."""
     scale: Annotated[float, Field(ge=0.05, le=20)] = 1
     """At 1 the clip's picture is as high as the output's."""
-    x: Annotated[Anchor, Field(pattern=r"%$|left|center|right")] = "50%"
+    x: AnchorX = "50%"
     """Of the clip's middle, as a part of the output's width; `left`, `right`: the edges meet."""
-    y: Annotated[Anchor, Field(pattern=r"%$|top|center|bottom")] = "bottom"
+    y: AnchorY = "bottom"
     """Of the clip's middle, as a part of the output's height; `top`, `bottom`: the edges meet."""
-
-    @property
-    def placed(self) -> bool:
-        """Whether it is moved or scaled on purpose."""
-        return any(getattr(self, name) != type(self).model_fields[name].default for name in ("scale", "x", "y"))
 
 
 # A coloured screen

@@ -43,9 +43,9 @@ from vmatte.masks import check_mask
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
-from vmatte.models.placement import frames_at_once, is_out_of_memory, is_torch_network
+from vmatte.models.placement import frames_at_once, frames_device, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
-from vmatte.options import FilePlate, Screen, SmoothingMethod
+from vmatte.options import DEFAULT_UPSAMPLING, BlurPlate, FilePlate, Screen, SmoothingMethod, Upsampling
 from vmatte.pipeline import kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
 from vmatte.screens import screen_key
@@ -193,7 +193,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         smoothing=smoothing.model_dump(),
         crop=job.subject.keep if crops(job, clip, spec) else "off",
         upsample=job.upsample,
-        flow=flow_method(choice.placement.device),
+        flow=flow_method(frames_device(spec, choice.placement)),
         segment_frames=job.segment_frames,
     )
     whole = fingerprint(
@@ -207,8 +207,15 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
 
 
 def announce(plan: Plan) -> None:
-    """Log what was settled for the user, and what is odd about the clip."""
+    """Log what was settled for the user, what is odd about the clip, and what will have no effect."""
     logger.info("%s", plan.choice)
+    job = plan.job
+    looks = {"light wrap": job.light_wrap, "color match": job.color_match, "shadow": job.shadow, "grain": job.grain}
+    idle = [name for name, option in looks.items() if option is not None]
+    if idle and job.layer == "cutout":
+        logger.warning("a cutout has no background: nothing comes of %s", ", ".join(idle))
+    if job.color_match is not None and isinstance(job.background, BlurPlate):
+        logger.warning("the blurred background is the clip's own: nothing comes of color match")
     if plan.clip.delivery.color.transfer in HDR_TRANSFERS:
         clip = plan.job.clip
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", clip)
@@ -326,7 +333,7 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        return self._plan.choice.placement.device if self._model is None else self._model.device
+        return frames_device(self._plan.choice.spec, self._plan.choice.placement)
 
     def model(self) -> MattingModel | ScreenKey:
         if self._model is None:
@@ -439,7 +446,7 @@ def _render(
 
             own = its_own()
             if kept is not None and not task.recalled and _keeps_mattes(plan):
-                own = kept.keep(segment, clip.delivery.bits, own)
+                own = kept.keep(segment, own)
             path = folder.unfinished(segment.number, job.row.suffix)
             with stopwatch.step("encode"):
                 written = encode(own, path, job.row, clip.delivery, canvas.output.rate)
@@ -531,6 +538,7 @@ def matte(
     weights: str | Path | None = None,
     smooth: str | None = None,
     strength: str | None = None,
+    upsample: Upsampling = DEFAULT_UPSAMPLING,
     device: str | None = None,
     precision: str | None = None,
     compile: bool | None = None,
@@ -538,7 +546,7 @@ def matte(
     licence_guard: str | None = None,
     on_weights: Progress | None = None,
 ) -> Iterator[Matte]:
-    """The mattes of a clip, frame by frame, in bounded memory.
+    """The mattes of a clip, frame by frame, in bounded memory: of whole frames, without masks or edge controls.
 
     Raises VmatteError, at once, for what the user can mend. Closing the iterator ends the decoding thread.
     """
@@ -562,7 +570,7 @@ def matte(
     def stream() -> Iterator[Matte]:
         with (
             _clear_errors(source, network.spec, network.device, where),
-            closing(mattes(source, [whole], network, smoothing, at_once, Stopwatch())) as batches,
+            closing(mattes(source, [whole], network, smoothing, at_once, Stopwatch(), upsampling=upsample)) as batches,
         ):
             for matted in batches:
                 rgb = ycbcr_to_rgb(matted.frames.luma, matted.frames.chroma, matted.frames.coding)

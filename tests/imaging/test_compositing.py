@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from vmatte.clip import BT709, Coding
 from vmatte.imaging.blur import blur_around
-from vmatte.imaging.compositing import alpha_codes, blank_hidden, near_matte, over, recolored
+from vmatte.imaging.compositing import alpha_codes, blank_hidden, near_matte, over
 
 GENERATOR = torch.Generator().manual_seed(5)
 
@@ -40,41 +39,6 @@ def test_full_and_no_alpha_keep_codes_untouched() -> None:
 # R'G'B' (0.6, 0.4, 0.2) in BT.709, limited range: Y' = 0.2126 · 0.6 + 0.7152 · 0.4 + 0.0722 · 0.2 = 0.42808,
 # Cb = (0.2 − Y') / 1.8556 = −0.12291, Cr = (0.6 − Y') / 1.5748 = 0.10917.
 BROWN, BROWN_CODES = (0.6, 0.4, 0.2), (16 + 219 * 0.42808, 128 - 224 * 0.12291, 128 + 224 * 0.10917)
-
-
-@pytest.mark.parametrize(("dtype", "bits"), [(torch.uint8, 8), (torch.uint16, 10)])
-@pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("size", [(150, 40), (71, 33)])
-def test_the_foregrounds_colour_stands_where_alpha_is_soft_and_the_frames_own_elsewhere(
-    size: tuple[int, int], half: bool, dtype: torch.dtype, bits: int
-) -> None:
-    height, width = size
-    small = ((height + 1) // 2, (width + 1) // 2) if half else size
-    alpha = torch.zeros(1, 1, height, width)
-    alpha[..., 10:] = 1
-    alpha[..., 4:10] = 0.3
-    # Where nothing of the subject is seen, a prediction may say anything.
-    foreground = torch.rand(1, 3, height, width, generator=GENERATOR)
-    foreground[..., 4:10] = torch.tensor(BROWN).view(3, 1, 1)
-    luma = torch.randint(0, 2**bits, (1, 1, height, width), generator=GENERATOR).to(dtype)
-    chroma = torch.randint(0, 2**bits, (1, 2, *small), generator=GENERATOR).to(dtype)
-    made_luma, made_chroma = recolored(luma, chroma, foreground, alpha, Coding(BT709, bits))
-    assert (made_luma.dtype, made_chroma.dtype) == (dtype, dtype)
-    brown = [round(code * 2 ** (bits - 8)) for code in BROWN_CODES]
-    assert set(made_luma[..., 4:10].flatten().tolist()) == {brown[0]}
-    # A half-size sample takes in a column either side; that on column 8 is the last one of brown alone.
-    columns = slice(2, 5) if half else slice(4, 10)
-    assert [set(plane[..., columns].flatten().tolist()) for plane in made_chroma[0]] == [{brown[1]}, {brown[2]}]
-    for made, own, far in ((made_luma, luma, 10), (made_chroma, chroma, 6 if half else 10)):
-        assert torch.equal(made[..., far:].int(), own[..., far:].int())
-        assert torch.equal(made[..., :1].int(), own[..., :1].int())
-
-
-def test_alpha_within_half_a_code_of_none_or_full_is_not_soft() -> None:
-    luma, chroma = torch.full((1, 1, 2, 8), 99, dtype=torch.uint8), torch.full((1, 2, 2, 8), 77, dtype=torch.uint8)
-    alpha = torch.tensor([0.0, 0.0019, 0.002, 0.5, 0.998, 0.9981, 1.0, 1.0]).expand(1, 1, 2, 8)
-    made, _ = recolored(luma, chroma, torch.ones(1, 3, 2, 8), alpha, Coding(BT709, 8))
-    assert made[0, 0, 0].tolist() == [99, 99, 235, 235, 235, 99, 99, 99]
 
 
 @pytest.mark.parametrize("bits", [8, 10])

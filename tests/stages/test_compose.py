@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from vmatte.frames import FrameBatch, LayerBatch, MatteBatch, SubjectBatch
 from vmatte.imaging.grain import LEVELS
 from vmatte.options import ContactShadow, LightWrap
 from vmatte.stages.compose import Look, compose
+from vmatte.stages.retime import retime
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 6
 SHOTS = {0: Grade((1.1, 0.9, 0.9), 0.02, (0.01, 0.0)), 1: Grade((0.9, 1.0, 1.0), 0.0, (0.0, 0.02))}
@@ -92,6 +94,14 @@ def test_a_figure_that_was_moved_up_but_cut_off_in_its_clip_throws_no_shadow() -
     cut = torch.zeros_like(subject.alpha)
     cut[..., 18:, 20:34] = 1
     moved = SubjectBatch(subject.luma, subject.chroma, subject.alpha, MatteBatch(frames, cut))
-    looks = Look("display", shadow=ContactShadow(strength=1)), Look("display")
+    looks = Look("display", shadow=ContactShadow(strength=1), moved=True), Look("display")
     shadowed, plain = (planes(compose(iter([moved]), plate, look)) for look in looks)
     assert all(torch.equal(one, other) for one, other in zip(shadowed, plain, strict=True))
+
+
+def test_another_rate_leaves_a_shadow_as_it_is() -> None:
+    look = Look("display", shadow=ContactShadow(strength=1))
+    straight = planes(compose(subjects(range(2), 1), plate, look))
+    retimed = planes(compose(retime(subjects(range(2), 1), np.arange(2)), plate, look))
+    assert not torch.equal(straight[0], planes(compose(subjects(range(2), 1), plate, Look("display")))[0])
+    assert all(torch.equal(one, other) for one, other in zip(straight, retimed, strict=True))

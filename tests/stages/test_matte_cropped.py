@@ -57,7 +57,7 @@ class Key:
 
     def predict(self, rgb: torch.Tensor, state: State = ()) -> Prediction:
         self.sizes.add((rgb.shape[2], rgb.shape[3]))
-        return Prediction(self.key.predict(rgb).alpha, foreground=rgb, state=state)
+        return Prediction(self.key.predict(rgb).alpha, state=state)
 
 
 def split(batch: FrameBatch, length: int) -> list[FrameBatch]:
@@ -82,9 +82,6 @@ def test_the_matte_of_a_crop_is_that_of_the_frame_in_its_place(length: int) -> N
         outside = alpha[number, 0].clone()
         outside[box.top : box.bottom, box.left : box.right] = 0
         assert outside.max() == 0
-    assert all(
-        item.foreground is not None and item.foreground.shape == (len(item.alpha), 3, 61, 91) for item in cropped
-    )
 
 
 def test_a_subject_beyond_the_crop_ends_softly_there_and_sharply_only_with_the_picture() -> None:

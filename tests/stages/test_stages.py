@@ -51,7 +51,7 @@ class MeanOfGreen:
 
 
 class MeanOfThePast(MeanOfGreen):
-    """A recurrent network: the mean of this frame's answer and those of the four before it. It also tells a foreground.
+    """A recurrent network: the mean of this frame's answer and those of the four before it.
 
     Its state is those four, zero where there were none.
     """
@@ -67,7 +67,7 @@ class MeanOfThePast(MeanOfGreen):
         for answer in answers.split(1):
             past.append(answer)
             alphas.append(torch.stack(past[-5:]).mean(0))
-        return Prediction(torch.cat(alphas), foreground=1 - rgb.clamp(0, 1), state=tuple(past[-4:]))
+        return Prediction(torch.cat(alphas), state=tuple(past[-4:]))
 
 
 def decoded(frames: range, batch: int) -> Iterator[DecodedFrames]:
@@ -81,14 +81,13 @@ def decoded(frames: range, batch: int) -> Iterator[DecodedFrames]:
 
 
 def remembered(segment: Segment, batch: int) -> list[tuple[int, bytes]]:
-    """Number, and bytes of alpha and foreground, of each frame of a segment that a recurrent network has matted."""
+    """Number, and bytes of alpha, of each frame of a segment that a recurrent network has matted."""
     uploaded = upload(decoded(segment.read, batch), BT709_8, CPU)
     mattes = trim(matte(uploaded, MeanOfThePast(), batch, Stopwatch()), [segment])
     found = []
     for item in mattes:
-        assert item.foreground is not None
         for t, number in enumerate(item.frames.index):
-            found.append((number, item.alpha[t].numpy().tobytes() + item.foreground[t].numpy().tobytes()))
+            found.append((number, item.alpha[t].numpy().tobytes()))
     return found
 
 
@@ -246,20 +245,13 @@ def test_the_old_background_is_taken_out_of_soft_edges_alone() -> None:
     luma = (40 + 160 * alpha).round().to(torch.uint8)
     luma[..., 20:, 20] = 210
     frames = FrameBatch(range(1), luma, torch.full((1, 2, HEIGHT // 2, WIDTH // 2), 128, dtype=torch.uint8), BT709_8)
-    # What a network says of the colour is not asked.
-    matte_batch = MatteBatch(frames, alpha, foreground=torch.ones(1, 3, HEIGHT, WIDTH))
+    matte_batch = MatteBatch(frames, alpha)
     (layer,) = compose(foreground([matte_batch], "estimate"), plate, DISPLAY)
     assert layer.luma[..., :4].unique().tolist() == [80]
     assert layer.luma[..., 4:8].float().mean() == pytest.approx(140, abs=1)  # half of 200 and half of the plate's 80
     assert torch.equal(layer.luma[..., 8:], luma[..., 8:])
     (layer,) = compose(foreground([matte_batch], "source"), plate, DISPLAY)
     assert layer.luma[..., 4:8].unique().tolist() == [100]
-
-
-def test_a_foreground_of_another_size_is_refused() -> None:
-    (frames,) = upload(decoded(range(1), 1), BT709_8, CPU)
-    with pytest.raises(ValueError, match="does not fit alpha"):
-        MatteBatch(frames, torch.zeros(1, 1, HEIGHT, WIDTH), torch.zeros(1, 3, HEIGHT, 2))
 
 
 @pytest.mark.parametrize(

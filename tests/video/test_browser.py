@@ -18,12 +18,15 @@ import pytest
 from footage import BT709_TAGS, Array, gray, need, write_clip
 from PIL import Image
 
+from vmatte.job import JobWords
 from vmatte.render import run
 
 pytestmark = pytest.mark.browser
 
 WIDTH, HEIGHT, FRAMES, RATE = 160, 96, 20, 10
 ALPHAS = np.array([0, 0.1, 0.25, 0.5, 0.75, 1])
+AS_CODED: JobWords = {"model": "luma-key", "foreground": "source", "blend": "display"}
+"""So that a pixel follows from its own codes."""
 
 PAGE = """<!doctype html><style>html, body {{ margin: 0; background: rgb(0, 160, 255) }}</style>
 <video id="film" src="{name}" muted preload="auto"></video>"""
@@ -95,9 +98,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     lumas = [steps(number) for number in range(FRAMES)]
     clip = write_clip(folder / "clip.mp4", gray(lumas), "yuv420p", rate=Fraction(RATE), tags=BT709_TAGS)
-    run(clip, output=folder / "cutout.webm", model="luma-key")
-    run(clip, background="#204060", output=folder / "composite.mp4", model="luma-key")
-    run(clip, background="#204060", output=folder / "composite.webm", model="luma-key")
+    run(clip, output=folder / "cutout.webm", **AS_CODED)
+    run(clip, background="#204060", output=folder / "composite.mp4", **AS_CODED)
+    run(clip, background="#204060", output=folder / "composite.webm", **AS_CODED)
     for name in ("cutout.webm", "composite.mp4", "composite.webm"):
         (folder / f"{name}.html").write_text(PAGE.format(name=name))
     return folder

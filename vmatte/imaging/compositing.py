@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vmatte.clip import Coding
-from vmatte.imaging.color import downsample_chroma, rgb_to_ycbcr, rounded, strips
+from vmatte.imaging.color import rounded, strips
 
 BLOCK = 16
 """Side of a codec's block."""
@@ -35,55 +34,6 @@ def over(
     return composite
 
 
-def recolored(luma: Tensor, chroma: Tensor, foreground: Tensor, alpha: Tensor, coding: Coding) -> tuple[Tensor, Tensor]:
-    """A frame's codes, with the foreground's colour where alpha is soft: as a code of that depth neither 0 nor full.
-
-    Luma (T, 1, H, W), chroma (T, 2, h, w) full or half size; foreground (T, 3, H, W) straight R'G'B' and alpha
-    (T, 1, H, W), both float32 in [0, 1].
-    """
-    half_a_code = 0.5 / (2**coding.bits - 1)
-    made_luma, made_chroma = (planes.clone(memory_format=torch.contiguous_format) for planes in (luma, chroma))
-    tall, wide = (-(-luma.shape[side] // chroma.shape[side]) for side in (-2, -1))
-    for _, rows, _ in strips(luma):
-        columns = _visible_columns(alpha[..., rows, :], half_a_code)
-        fine = (..., rows, columns)
-        coarse = (..., _shrunk(rows, tall, luma.shape[-2]), _shrunk(columns, wide, luma.shape[-1]))
-        soft, predicted, own = alpha[fine], foreground[fine], chroma[coarse]
-        small = (int(own.shape[-2]), int(own.shape[-1]))
-        new_luma, new_chroma = rgb_to_ycbcr(predicted, coding, (int(soft.shape[-2]), int(soft.shape[-1])))
-        small_soft = downsample_chroma(soft, small)
-        # Weighted by alpha, as it will be seen: what a foreground says where there is none means nothing.
-        new_chroma = downsample_chroma(new_chroma * soft, small).div_(small_soft.clamp(min=_FAINT))
-        for made, place, shown, values in (
-            (made_luma, fine, soft, new_luma),
-            (made_chroma, coarse, small_soft, new_chroma),
-        ):
-            _fill(made[place], (shown > half_a_code) & (shown < 1 - half_a_code), rounded(values, coding.bits))
-    return made_luma, made_chroma
-
-
-def _visible_columns(alpha: Tensor, least: float) -> slice:
-    """The columns of alpha (T, 1, H, W) that hold more than `least`, and those that chroma takes in beside them."""
-    width = int(alpha.shape[-1])
-    if alpha.device.type != "cpu":  # looking would stall it, and there the rest costs nothing
-        return slice(0, width)
-    held = torch.nonzero(alpha.amax(dim=(0, 1, 2)) > least).flatten().tolist()
-    if not held:
-        return slice(0, 0)
-    return slice(max(held[0] // 2 * 2 - 2, 0), min(held[-1] // 2 * 2 + 4, width))
-
-
-def _shrunk(whole: slice, step: int, side: int) -> slice:
-    return slice(whole.start // step, -(-min(whole.stop, side) // step))
-
-
-def _fill(codes: Tensor, where: Tensor, values: Tensor) -> None:
-    """Put values into codes, in place."""
-    if codes.dtype == torch.uint16:  # torch selects no uint16
-        codes, values = codes.view(torch.int16), values.view(torch.int16)
-    codes.copy_(torch.where(where, values, codes))
-
-
 def alpha_codes(alpha: Tensor, bits: int) -> Tensor:
     """Alpha in [0, 1] as integer codes of `bits` bits, full range: uint8, or uint16 above eight."""
     codes = torch.empty_like(alpha, dtype=torch.uint8 if bits == 8 else torch.uint16)
@@ -102,23 +52,6 @@ def settled(alpha: Tensor) -> tuple[Tensor, Tensor]:
 def alpha_of_codes(codes: Tensor) -> Tensor:
     """Alpha float32 of 16-bit codes."""
     return codes.to(torch.float32).div_(65535)
-
-
-def foreground_codes(foreground: Tensor, alpha: Tensor, bits: int) -> Tensor:
-    """R'G'B' (T, 3, H, W) in [0, 1] as codes of `bits` bits: in blocks of 2 × 2 near soft alpha (T, 1, H, W), given as
-    16-bit codes, where a composite can use them; 0 elsewhere."""
-    height, width = foreground.shape[-2:]
-    level = alpha.view(torch.int16)  # torch compares no uint16; full is -1
-    soft = F.pad(((level != 0) & (level != -1)).to(torch.float32), (0, width % 2, 0, height % 2))
-    # Chroma is filtered over its block and one pixel beside it.
-    near = F.max_pool2d(F.max_pool2d(soft, 2), 3, stride=1, padding=1)
-    near = near.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)[..., :height, :width]
-    return rounded(foreground * (2**bits - 1) * near, bits)
-
-
-def foreground_of_codes(codes: Tensor, bits: int) -> Tensor:
-    """R'G'B' float32 in [0, 1] of codes of `bits` bits."""
-    return codes.to(torch.float32).div_(2**bits - 1)
 
 
 def near_matte(codes: Tensor) -> Tensor:

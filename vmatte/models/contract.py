@@ -208,8 +208,6 @@ class Prediction:
 
     alpha: Tensor
     """(T, 1, h, w) in [0, 1]."""
-    foreground: Tensor | None = None
-    """(T, 3, h, w) straight R'G'B' in [0, 1], of a network that predicts it."""
     state: State = ()
     """What a recurrent network has to be given with the frames that follow these."""
 

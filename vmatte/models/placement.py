@@ -23,11 +23,11 @@ MOST_AT_ONCE = 8
 """Frames that `auto` puts through a network at once, at most: with more, a GPU that is busy already gains nothing."""
 _SHARE_OF_MEMORY = 0.6
 """Of the memory that is free on a GPU, what frames may take: the rest is for fragments, and for who else uses it."""
-# While a frame is worked on: R'G'B' (12) of planes at full size (12) and chroma brought up to it (8), or alpha and
-# foreground (16) and a composite's planes as floats (12); with what lies between two steps, 60. While it is copied: its
-# codes and its layer's, 10 bits in 4:2:0 (3 + 3), and alpha's (2). Four batches may be on their way at once: the queue
-# lets one be made while two wait and one is encoded.
-_BYTES_A_PIXEL = 60 + 4 * (3 + 3 + 2)
+# While a frame is worked on: subject and plate as light, R'G'B' each, and their mixture (36), planes at full size (12),
+# alpha (4), chroma brought up (8), and about as much again between two steps of it: by counting, 120. While it is
+# copied: its codes and its layer's, 10 bits in 4:2:0 (3 + 3), and alpha's (2). Four batches may be on their way at
+# once: the queue lets one be made while two wait and one is encoded.
+_BYTES_A_PIXEL = 120 + 4 * (3 + 3 + 2)
 """What a frame takes at its own size, before and after the network."""
 
 
@@ -45,6 +45,11 @@ class Placement:
             where += f" ({torch.cuda.get_device_name(self.device)})"
         name = next(name for name, dtype in _NAMES.items() if dtype == self.precision)
         return f"{where}, {name}{', compiled' if self.compile else ''}"
+
+
+def frames_device(spec: ModelSpec, placement: Placement) -> torch.device:
+    """Where frames are matted and composed: by the network, but ONNX Runtime takes its own from the host's memory."""
+    return torch.device("cpu") if spec.architecture in ONNX else placement.device
 
 
 def place(device: str, precision: Precision, compile: bool, spec: ModelSpec) -> tuple[Placement, str]:

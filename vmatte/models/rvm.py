@@ -15,11 +15,12 @@ from vmatte.models.placement import Placement
 
 _STATES_IN, _STATES_OUT = ("r1i", "r2i", "r3i", "r4i"), ("r1o", "r2o", "r3o", "r4o")
 _INPUTS = ("src", *_STATES_IN, "downsample_ratio")
-_OUTPUTS = ("pha", "fgr", *_STATES_OUT)
+_OUTPUTS = ("pha", *_STATES_OUT)
+"""Of the foreground that it answers too nothing is asked: the one that is estimated from its matte is nearer."""
 
 
 class RobustVideoMatting:
-    """RVM as its authors export it to ONNX: frames at full size, four tensors of state, foreground and alpha."""
+    """RVM as its authors export it to ONNX: frames at full size, four tensors of state, and alpha."""
 
     def __init__(self, spec: ModelSpec, path: Path, placement: Placement) -> None:
         self.spec = spec
@@ -30,21 +31,20 @@ class RobustVideoMatting:
             raise ModelError(f"{path} is no {spec.name} network: it has no {', '.join(missing)}")
 
     def predict(self, rgb: Tensor, state: State = ()) -> Prediction:
-        """The matte and the foreground of R'G'B' (T, 3, H, W) float32, one frame after the other.
+        """The matte of R'G'B' (T, 3, H, W) float32, one frame after the other.
 
         `state` is (r1, r2, r3, r4), each (1, C, h, w) float32. ValueError for that of frames of another size.
         """
         ratio = self.spec.input_size.scale(*rgb.shape[-2:])
         _check_state(state, rgb, ratio)
         states = [part.numpy() for part in state] or [np.zeros((1, 1, 1, 1), np.float32)] * len(_STATES_IN)
-        alphas, foregrounds = [], []
+        alphas = []
         for picture in np.split(rgb.contiguous().numpy(), len(rgb)):
             given = [picture, *states, np.array([ratio], np.float32)]
             inputs = dict(zip(_INPUTS, given, strict=True))
-            alpha, foreground, *states = run_network(self._session, _OUTPUTS, inputs, self.spec.name)
+            alpha, *states = run_network(self._session, _OUTPUTS, inputs, self.spec.name)
             alphas.append(torch.from_numpy(alpha))
-            foregrounds.append(torch.from_numpy(foreground))
-        return Prediction(torch.cat(alphas), torch.cat(foregrounds), tuple(torch.from_numpy(part) for part in states))
+        return Prediction(torch.cat(alphas), tuple(torch.from_numpy(part) for part in states))
 
 
 def _check_state(state: State, rgb: Tensor, ratio: float) -> None:

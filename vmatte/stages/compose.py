@@ -30,6 +30,8 @@ class Look:
     blend: Blend
     light_wrap: LightWrap | None = None
     shadow: ContactShadow | None = None
+    moved: bool = False
+    """Whether the subject lies elsewhere than in the clip, or at another size."""
     grade_of: GradeOf | None = None
     grain: Grain | None = None
 
@@ -43,7 +45,7 @@ def compose(subjects: Iterable[SubjectBatch], plate: PlatePlanes, look: Look) ->
         space = Space(coding, curve_of(coding.color.transfer) if look.blend == "linear" else None)
         wrap = glow.wrap(subject, behind, space)
         if look.shadow is not None:
-            behind = shaded(*behind, _shadow(subject, look.shadow.strength), coding)
+            behind = shaded(*behind, _shadow(subject, look.shadow.strength, moved=look.moved), coding)
         if look.grain is not None:
             behind = grained(behind[0], look.grain, subject.index, coding), behind[1]
         if space.curve is None and wrap is None:
@@ -63,13 +65,11 @@ def _graded(subject: SubjectBatch, grade_of: GradeOf | None) -> tuple[Tensor, Te
     return graded(*front, subject.alpha, grades, subject.coding)
 
 
-def _shadow(subject: SubjectBatch, strength: float) -> Tensor:
+def _shadow(subject: SubjectBatch, strength: float, *, moved: bool) -> Tensor:
     """The light (T, 1, H, W) that the plate loses under the subject."""
     shadow = contact_shadow(subject.alpha, strength)
-    if subject.alpha is subject.source.alpha:
-        return shadow
     # Where it was moved, the end of the clip's picture may look like where it stands.
-    return shadow * (1 - cut_off(subject.source.alpha))
+    return shadow * (1 - cut_off(subject.source.alpha)) if moved else shadow
 
 
 class _Glow:

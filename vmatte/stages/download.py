@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vmatte.frames import LayerBatch, MatteCodes
+from vmatte.frames import LayerBatch
 
 
 def download(layers: Iterable[LayerBatch]) -> Iterator[LayerBatch]:
@@ -35,10 +35,7 @@ def _on_its_way(layer: LayerBatch, stream: torch.cuda.Stream) -> LayerBatch:
 
 
 def _moved(layer: LayerBatch, move: Callable[[Tensor], Tensor]) -> LayerBatch:
-    matte = layer.matte
-    if matte is not None:
-        matte = MatteCodes(move(matte.alpha), None if matte.foreground is None else move(matte.foreground))
-    alpha = None if layer.alpha is None else move(layer.alpha)
+    alpha, matte = (None if plane is None else move(plane) for plane in (layer.alpha, layer.matte))
     return LayerBatch(layer.index, move(layer.luma), move(layer.chroma), alpha, matte)
 
 

@@ -44,7 +44,6 @@ def matte_by_key(batches: Iterable[FrameBatch], screen: ScreenKey) -> Iterator[M
 
 
 def key_edges(mattes: Iterable[MatteBatch], screen: ScreenKey) -> Iterator[MatteBatch]:
-    """The same mattes, what is near their edge from the key. Of a network's own colours nothing is left: they are of
-    its edge."""
+    """The same mattes, what is near their edge from the key."""
     for matte in mattes:
-        yield replace(matte, alpha=edge_keyed(matte.alpha, screen.alpha(matte.frames)), foreground=None)
+        yield replace(matte, alpha=edge_keyed(matte.alpha, screen.alpha(matte.frames)))

@@ -52,10 +52,7 @@ def matte(
                 alpha = upsample(alpha, frames.luma, frames.chroma, frames.coding.bits, model.spec.edge_reach)
             else:
                 alpha = resize(alpha, frames.size)
-            foreground = prediction.foreground
-            if foreground is not None:
-                foreground = resize(foreground[: len(frames.index)], frames.size)
-        matted = MatteBatch(frames, alpha, foreground)
+        matted = MatteBatch(frames, alpha)
         yield _pasted(matted, whole, boxes) if boxes else matted
 
 
@@ -63,14 +60,11 @@ def _pasted(part: MatteBatch, whole: FrameBatch, boxes: Sequence[Box]) -> MatteB
     """The whole frames with the matte of their parts, which fades out towards a border inside the frame: a subject that
     goes beyond it must not end in a straight edge."""
     alpha = part.alpha.new_zeros(whole.luma.shape)
-    foreground = None if part.foreground is None else part.foreground.new_zeros(len(boxes), 3, *whole.size)
     for t, box in enumerate(boxes):
         inside = (..., slice(box.top, box.bottom), slice(box.left, box.right))
         alpha[t][inside] = part.alpha[t]
         fade_out(alpha[t], box)
-        if foreground is not None and part.foreground is not None:
-            foreground[t][inside] = part.foreground[t]
-    return MatteBatch(whole, alpha, foreground)
+    return MatteBatch(whole, alpha)
 
 
 def network_input(frames: FrameBatch, model: MattingModel) -> Tensor:

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor
 
 from vmatte.frames import FrameBatch, KeptMatte, MatteBatch
-from vmatte.imaging.compositing import alpha_of_codes, foreground_of_codes
+from vmatte.imaging.compositing import alpha_of_codes
 
 
 def recall(batches: Iterable[FrameBatch], kept: Iterator[KeptMatte]) -> Iterator[MatteBatch]:
     """The frames with their kept mattes, which come in the same order and may be of more frames."""
     for frames in batches:
-        device, bits = frames.luma.device, frames.coding.bits
+        device = frames.luma.device
         mattes = [_matte_of(number, kept) for number in frames.index]
         alpha = torch.cat([torch.from_numpy(matte.alpha)[None, None] for matte in mattes]).to(device)
-        foregrounds = [torch.from_numpy(matte.foreground)[None] for matte in mattes if matte.foreground is not None]
-        foreground: Tensor | None = None
-        if foregrounds:
-            foreground = foreground_of_codes(torch.cat(foregrounds).to(device), bits)
-        yield MatteBatch(frames, alpha_of_codes(alpha), foreground)
+        yield MatteBatch(frames, alpha_of_codes(alpha))
 
 
 def _matte_of(number: int, kept: Iterator[KeptMatte]) -> KeptMatte:

@@ -75,7 +75,7 @@ def _singly(matte: MatteBatch) -> Iterator[MatteBatch]:
     for t, number in enumerate(frames.index):
         one = slice(t, t + 1)
         frame = FrameBatch(range(number, number + 1), frames.luma[one], frames.chroma[one], frames.coding)
-        yield MatteBatch(frame, matte.alpha[one], None if matte.foreground is None else matte.foreground[one])
+        yield MatteBatch(frame, matte.alpha[one])
 
 
 def _see(matte: MatteBatch) -> _Seen:
