@@ -1,9 +1,9 @@
 """What travels between the stages.
 
 A frame is two groups of planes: luma (one plane) and chroma (two planes, Cb and Cr, often at half size), as integer
-codes. They stay codes until a stage needs numbers: a composite in display space is the same formula on Y'CbCr as on
-R'G'B' (the matrix is linear), so a pixel of the subject reaches the encoder without a conversion, and a frame on its
-way costs half the memory that RGB would.
+codes. They stay codes until a stage needs numbers: mixing codes is the same formula on Y'CbCr as on R'G'B' (the matrix
+is linear), and what light makes different is computed at soft edges alone. So a solid pixel of the subject reaches the
+encoder without a conversion, and a frame on its way costs half the memory that RGB would.
 """
 
 from __future__ import annotations

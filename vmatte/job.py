@@ -1,4 +1,7 @@
-"""What the pixels of a render are (`RenderJob`) and how they are made (`Runtime`). All its defaults stand here."""
+"""What the pixels of a render are (`RenderJob`) and how they are made (`Runtime`).
+
+Their defaults stand here; those of the option classes in `options.py`.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 <cache>/mattes/<fingerprint>/about.json          whose matte it is; its time is when it was last used
 <cache>/mattes/<fingerprint>/survey.npz          what the network said of frames here and there, in small
+<cache>/mattes/<fingerprint>/survey.close.npz    the same of more frames, by which people are told apart
 <cache>/mattes/<fingerprint>/000007.alpha.mkv    a segment, as `segment_folder` has it, with checksums
 
 Together they may take `MOST_BYTES`; what a render adds beyond that, it makes room for among the longest unused.

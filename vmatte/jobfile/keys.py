@@ -39,7 +39,7 @@ Value = str | int | float | bool | BaseModel | None
 
 
 def _models(union: Any) -> tuple[type[BaseModel], ...]:
-    """The option classes of one of job.py's unions."""
+    """The option classes of one of options.py's unions."""
     return get_args(get_args(union)[0])
 
 
