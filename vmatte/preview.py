@@ -23,7 +23,7 @@ from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.job import RenderJob, Runtime
 from vmatte.models.contract import MattingModel
 from vmatte.models.weights import Progress
-from vmatte.options import NoPlate, NoSmoothing
+from vmatte.options import NoPlate, NoSmoothing, Upsampling
 from vmatte.pipeline import layers, settled_mattes
 from vmatte.render import Network, Plan, announce, plan_job
 from vmatte.segments import Segment
@@ -66,7 +66,7 @@ def preview(job: RenderJob, runtime: Runtime, frames: int, on_weights: Progress 
     layer = partial(_layer, plan.canvas, network, _analysis(plan, network))
     rows = []
     for number in dict.fromkeys(numbers):
-        for matte in _matte(clip, number, network.model()):
+        for matte in _matte(clip, number, network.model(), job.upsample):
             rows.append((_title(clip, number), _tiles(plan.job, matte, layer)))
     if not rows:
         raise SourceError(f"{job.clip}: none of the frames {numbers} can be decoded")
@@ -85,11 +85,13 @@ def _analysis(plan: Plan, network: Network) -> Analysis:
     return analyse(job, plan.canvas, spec, lambda: survey(plan.clip, network.model(), closely=closely))
 
 
-def _matte(clip: ClipInfo, number: int, model: MattingModel | ScreenKey) -> Iterator[MatteBatch]:
+def _matte(
+    clip: ClipInfo, number: int, model: MattingModel | ScreenKey, upsampling: Upsampling
+) -> Iterator[MatteBatch]:
     """The frame with its matte; nothing where it cannot be decoded."""
     before = min(number, _SEEN_BEFORE if model.spec.recurrent else 0)
     alone = Segment(0, frames=range(number, number + 1), read=range(number - before, number + 1))
-    with closing(settled_mattes(clip, [alone], model, NoSmoothing(), 1, Stopwatch())) as mattes:
+    with closing(settled_mattes(clip, [alone], model, NoSmoothing(), 1, Stopwatch(), upsampling=upsampling)) as mattes:
         yield from mattes
 
 
