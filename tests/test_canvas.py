@@ -171,7 +171,7 @@ def test_a_plate_in_the_clips_own_size_changes_nothing(tmp_path: Path) -> None:
         ({"rate": "0"}, "rate cannot be '0'; give clip, plate, or up to 1000 frames a second: 25, 30000/1001"),
         ({"rate": "25fps"}, "rate cannot be '25fps'"),
         ({"subject_x": "top"}, "subject x cannot be 'top'"),
-        ({"subject_x": "abc%"}, "subject x cannot be 'abc%'"),
+        ({"subject_x": "abc%"}, "subject x cannot be 'abc%'; give 70%, left, center or right"),
         ({"subject_y": "xbottom"}, "subject y cannot be 'xbottom'"),
         ({"despill": 0.5}, "despill belongs to a screen"),
     ],

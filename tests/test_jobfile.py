@@ -451,6 +451,8 @@ def test_a_misspelt_key_breeds_no_further_mistakes() -> None:
         ("bg: {}", "2:16: bg has no method; add one of: file, color, gradient, blur, none"),
         ("bg: {method: blurr}", "2:25: no method of bg is called 'blurr'; did you mean 'blur'?"),
         ("bg: {method: file}", "2:16: bg.path is missing, or is not complete; write it"),
+        ("bg: {path: studio.png, start: 2, end: 1}", "2:16: bg: end (1) is not after start (2)"),
+        ("screen: {color: [255, 0, 0]}", "2:20: screen: a screen is green or blue"),
         ("bg: {method: file, path: x.png}", "2:37: background x.png is no file that exists; give a picture or a video"),
         ("model: {a: 1}", "2:19: model is {'a': 1}; it should be a string"),
         ("smooth: sideways", "2:20: smooth: 'sideways' is none; there are: off, gaussian, motion"),

@@ -1051,3 +1051,8 @@ def test_torch_has_its_threads_where_it_computes_the_network_on_a_cpu(
     finally:
         torch.set_num_threads(before)
     assert seen == {threads}
+
+
+def test_a_word_that_is_none_is_refused_as_python_does(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour_match'"):
+        vmatte.run("talk.mp4", output=tmp_path / "o.mov", colour_match=0.5)  # type: ignore[call-arg]

@@ -20,6 +20,7 @@ from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.grade import match_of
 from vmatte.imaging.grain import LEVELS, grain_of
 from vmatte.imaging.people import choose_subject, label_people, without_specks
+from vmatte.imaging.resize import resize
 from vmatte.job import RenderJob
 from vmatte.models.contract import ModelSpec
 from vmatte.options import BlurPlate, Keep, NoPlate
@@ -147,7 +148,7 @@ def _find_grain(job: RenderJob, canvas: Canvas) -> Grain:
     clip = canvas.clip
     numbers = sorted({clip.frames * (2 * place + 1) // (2 * _GRAINS) for place in range(_GRAINS)})
     frames = upload(decode_samples(clip, numbers), clip.delivery, torch.device("cpu"))
-    lumas = [frame.luma for frame in frames]
+    lumas = [_as_placed(frame.luma, canvas) for frame in frames]
     if not lumas:
         return Grain((0.0,) * LEVELS)
     grain = grain_of(torch.cat(lumas), clip.delivery)
@@ -156,6 +157,14 @@ def _find_grain(job: RenderJob, canvas: Canvas) -> Grain:
         behind = torch.cat([_planes_behind(job, canvas, number, size)[0][:1] for number in numbers[:: _GRAINS - 1]])
         grain = grain.beyond(grain_of(behind, clip.delivery))
     return grain.scaled(job.grain.strength)
+
+
+def _as_placed(luma: Tensor, canvas: Canvas) -> Tensor:
+    """A frame's luma at the size at which it comes to lie: scaling takes grain away, or makes it coarser."""
+    if canvas.placement is None:
+        return luma
+    height, width = (max(16, round(side * float(canvas.placement.scale))) for side in luma.shape[-2:])
+    return resize(luma, (height, width))
 
 
 def _planes_behind(job: RenderJob, canvas: Canvas, number: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -282,7 +282,7 @@ class JobWords(TypedDict, total=False):
     clean_plate: str | Path | None
     despill: float | None
     foreground: str | None
-    size: str | None
+    size: str | tuple[int, int] | None
     rate: str | float | None
     blend: str | None
     light_wrap: float | LightWrap | None
@@ -360,6 +360,10 @@ def make_job(clip: str | Path, **words: Unpack[JobWords]) -> RenderJob:
     return _validated(RenderJob, {name: value for name, value in fields.items() if value is not None})
 
 
+_LIKE = {"x": "70%, left, center or right", "y": "50%, top, center or bottom"}
+"""What may stand for an anchor."""
+
+
 def _validated(record: type[R], fields: Mapping[str, object], *, of: str = "") -> R:
     """The record with these fields, which stand under their own names; JobError for the first that cannot be."""
     try:
@@ -371,6 +375,8 @@ def _validated(record: type[R], fields: Mapping[str, object], *, of: str = "") -
         if not name:
             raise JobError(f"{of or 'the job'}: {reason}") from error
         shown = f"{of} {name}".strip().replace("_", " ")
+        if first["type"] == "string_pattern_mismatch" and name in _LIKE:
+            raise JobError(f"{shown} cannot be {fields.get(name)!r}; give {_LIKE[name]}") from error
         raise JobError(f"{shown} cannot be {fields.get(name)!r}: it {reason}") from error
 
 
@@ -378,7 +384,7 @@ def _record(record: type[R], words: JobWords, **given: object) -> R | None:
     """The option class that some words are fields of; None where there is none of them, and nothing is given."""
     own = {field: words.get(word) for word, (owner, field) in PARTS.items() if owner is record}
     fields = given | {field: value for field, value in own.items() if value is not None}
-    of = "subject" if record is Subject else ""
+    of = {Subject: "subject", Screen: "screen"}.get(record, "")
     return _validated(record, fields, of=of) if fields else None
 
 
@@ -390,7 +396,7 @@ def _plate(words: JobWords) -> Plate:
     if not own:
         return background
     if not isinstance(background, FilePlate):
-        raise JobError(f"{' and '.join(own)} belong to a background that is a picture or a video; leave it out")
+        raise JobError(f"only a background that is a picture or a video has {' and '.join(own)}; leave that out")
     return _validated(FilePlate, background.model_dump() | own)
 
 
@@ -426,7 +432,9 @@ def _screen(words: JobWords) -> Screen | None:
     return _record(Screen, words, **given)
 
 
-def _size(text: str | None) -> str | tuple[int, int] | None:
+def _size(text: str | tuple[int, int] | None) -> str | tuple[int, int] | None:
+    if isinstance(text, tuple):
+        text = "x".join(map(str, text))
     found = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", text or "")
     if text is None or text in ("clip", "plate"):
         return text

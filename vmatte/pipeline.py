@@ -152,7 +152,8 @@ def layers(
             made = cut_out(subjects, job.row.alpha_bits)
         else:
             grade_of = None if analysis.grades is None else analysis.grade
-            look = Look(job.blend, job.light_wrap, job.shadow, canvas.placement is not None, grade_of, analysis.grain)
+            scale = None if canvas.placement is None else float(canvas.placement.scale)
+            look = Look(job.blend, job.light_wrap, job.shadow, scale, grade_of, analysis.grain)
             plate = stack.enter_context(open_plate(job.background, canvas, device))
             made = compose(subjects, plate, look)
         layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)

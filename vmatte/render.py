@@ -138,6 +138,8 @@ def run(
     **words: Unpack[Words],
 ) -> RenderReport:
     """Render one clip, with the words of `vmatte run`. Raises VmatteError for what the user can mend."""
+    if unknown := sorted(set(words) - set(Words.__annotations__)):
+        raise TypeError(f"run() got an unexpected keyword argument {unknown[0]!r}")
     job, runtime = make_job(clip, **job_words(words)), make_runtime(**runtime_words(words))
     return render_job(job, runtime, on_frames=on_frames, on_weights=on_weights)
 

@@ -10,6 +10,8 @@ from vmatte.imaging.shadow import contact_shadow, cut_off, shaded
 
 HEIGHT, WIDTH = 360, 640
 
+SIDE = min(HEIGHT, WIDTH)
+
 
 def figure(bottom: int, *, left: int = 300, right: int = 340) -> torch.Tensor:
     alpha = torch.zeros(1, 1, HEIGHT, WIDTH)
@@ -18,7 +20,7 @@ def figure(bottom: int, *, left: int = 300, right: int = 340) -> torch.Tensor:
 
 
 def test_a_standing_figure_has_its_shadow_at_its_foot() -> None:
-    shadow = contact_shadow(figure(300), 1.0)
+    shadow = contact_shadow(figure(300), 1.0, SIDE)
     y, x = divmod(int(shadow.argmax()), WIDTH)
     assert abs(y - 300) <= 6
     assert abs(x - 320) <= 20
@@ -30,7 +32,7 @@ def test_a_standing_figure_has_its_shadow_at_its_foot() -> None:
 
 
 def test_who_leaves_the_picture_at_its_bottom_has_none() -> None:
-    assert float(contact_shadow(figure(HEIGHT), 1.0).max()) == 0
+    assert float(contact_shadow(figure(HEIGHT), 1.0, SIDE).max()) == 0
     assert float(cut_off(figure(HEIGHT))) == 1
     assert float(cut_off(figure(300))) == 0
 
@@ -38,24 +40,24 @@ def test_who_leaves_the_picture_at_its_bottom_has_none() -> None:
 def test_a_hand_in_the_air_has_none() -> None:
     alpha = figure(300)
     alpha[..., 120:140, 340:420] = 1
-    assert float(contact_shadow(alpha, 1.0)[..., :200, :].max()) < 1e-3
+    assert float(contact_shadow(alpha, 1.0, SIDE)[..., :200, :].max()) < 1e-3
 
 
 def test_it_follows_a_matte_smoothly_and_strength() -> None:
     shadows = [
-        contact_shadow(figure(300) * (1 - share) + figure(302) * share, 1.0) for share in (0, 0.25, 0.5, 0.75, 1)
+        contact_shadow(figure(300) * (1 - share) + figure(302) * share, 1.0, SIDE) for share in (0, 0.25, 0.5, 0.75, 1)
     ]
     steps = [float((a - b).abs().max()) for a, b in itertools.pairwise(shadows)]
     assert max(steps) < 0.06  # half a pixel each
-    faded = [float(contact_shadow(figure(300) * a, 1.0).max()) for a in (0.0, 0.01, 0.02)]
+    faded = [float(contact_shadow(figure(300) * a, 1.0, SIDE).max()) for a in (0.0, 0.01, 0.02)]
     assert faded[0] == 0
     assert faded[2] - faded[1] < 0.03
-    torch.testing.assert_close(contact_shadow(figure(300), 0.5), shadows[0] / 2)
+    torch.testing.assert_close(contact_shadow(figure(300), 0.5, SIDE), shadows[0] / 2)
 
 
 def test_frames_do_not_see_each_other() -> None:
-    both = contact_shadow(torch.cat([figure(300), figure(280, left=100, right=160)]), 0.7)
-    torch.testing.assert_close(both[1:], contact_shadow(figure(280, left=100, right=160), 0.7))
+    both = contact_shadow(torch.cat([figure(300), figure(280, left=100, right=160)]), 0.7, SIDE)
+    torch.testing.assert_close(both[1:], contact_shadow(figure(280, left=100, right=160), 0.7, SIDE))
 
 
 def test_light_that_is_taken_scales_rgb() -> None:
@@ -68,3 +70,13 @@ def test_light_that_is_taken_scales_rgb() -> None:
     same = shaded(luma, chroma, torch.zeros(1, 1, 4, 4), coding)
     assert torch.equal(same[0], luma)
     assert torch.equal(same[1], chroma)
+
+
+def test_a_figure_throws_the_same_shadow_on_a_larger_picture() -> None:
+    alone = contact_shadow(figure(300), 1.0, SIDE)
+    canvas = torch.zeros(1, 1, 2 * HEIGHT, 2 * WIDTH)
+    canvas[..., :HEIGHT, :WIDTH] = figure(300)
+    there = contact_shadow(canvas, 1.0, SIDE)[..., :HEIGHT, :WIDTH]
+    # Found on grids of other steps.
+    assert float(there.sum()) == pytest.approx(float(alone.sum()), rel=0.15)
+    assert float((there - alone).abs().max()) < 0.15

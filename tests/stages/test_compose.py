@@ -94,7 +94,7 @@ def test_a_figure_that_was_moved_up_but_cut_off_in_its_clip_throws_no_shadow() -
     cut = torch.zeros_like(subject.alpha)
     cut[..., 18:, 20:34] = 1
     moved = SubjectBatch(subject.luma, subject.chroma, subject.alpha, MatteBatch(frames, cut))
-    looks = Look("display", shadow=ContactShadow(strength=1), moved=True), Look("display")
+    looks = Look("display", shadow=ContactShadow(strength=1), scale=1.0), Look("display")
     shadowed, plain = (planes(compose(iter([moved]), plate, look)) for look in looks)
     assert all(torch.equal(one, other) for one, other in zip(shadowed, plain, strict=True))
 

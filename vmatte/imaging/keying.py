@@ -71,6 +71,8 @@ _BINS = 32
 """A side of the cube in which the commonest colour is looked for."""
 _ONE_COLOUR = 0.08
 """How far from the commonest colour, display-encoded, its own pixels may be."""
+_ROUND_PAINT = 0.25
+"""The same of a colour that was given: no camera sees a screen just so."""
 _FITS = 3
 """How often the screen's light is fitted, each time to what the last fit takes for screen."""
 _EVEN = 1e-3
@@ -316,7 +318,7 @@ def find_screen(
         if float(weight.sum()) < _LEAST_SHARE:
             return None
         rgb = _commonest(colours, weight)
-    near = (colours - torch.tensor(rgb)).square().sum(dim=1).sqrt() < _ONE_COLOUR
+    near = (colours - torch.tensor(rgb)).square().sum(dim=1).sqrt() < (_ONE_COLOUR if paint is None else _ROUND_PAINT)
     near &= saturated.flatten() > 0
     share = float((near * place.expand_as(excess).flatten()).sum())
     if share < _LEAST_SHARE / 2:

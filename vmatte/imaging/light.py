@@ -17,8 +17,9 @@ from vmatte.imaging.color import chroma_taps, downsample_chroma, rgb_change_to_y
 from vmatte.imaging.compositing import over
 from vmatte.imaging.resize import resize
 
-_FAINT = 1 / 4096
-"""Alpha this near to 0 or 1 is mixed as codes: light and codes are then a quarter of an 8-bit code apart, at most."""
+_FAINT = 1 / 1024
+"""Alpha this near to 0 or 1 is mixed as codes: light and codes are then less than one 8-bit code apart. In much of a
+subject a network leaves alpha a little below 1, and these pixels would cost more than the edge."""
 _AT_ONCE = 262144
 """Pixels whose numbers stay in the processor's cache."""
 _GLOW_SIGMAS = 3.0

@@ -12,7 +12,7 @@ from vmatte.imaging.color import black, downsample_chroma
 from vmatte.imaging.resize import resize
 
 _LINES = 180
-"""Short side of the grid on which it is found. The lengths that follow are in parts of the picture's short side."""
+"""Short side of the grid on which it is found. The lengths that follow are in parts of the clip's own short side."""
 _BAND = 0.05
 """How far above a figure's lowest point another part still stands on the ground: the foot behind."""
 _SIDE = 0.3
@@ -32,8 +32,11 @@ _GAMMA = 0.45
 """R'G'B' is about light to the power of this."""
 
 
-def contact_shadow(alpha: Tensor, strength: float) -> Tensor:
+def contact_shadow(alpha: Tensor, strength: float, side: float) -> Tensor:
     """How much of its light the ground loses, (T, 1, H, W) in [0, 1], under alpha (T, 1, H, W) float32 in [0, 1].
+
+    `side` is the short side of the clip's picture in pixels of alpha, which may be of a picture on which that lies in
+    small: a figure throws the same shadow wherever it is put.
 
     Nothing where the figure leaves the picture at its bottom: where it stands is not seen. By constants and continuous
     functions of alpha alone, so a steady matte has a steady shadow.
@@ -41,7 +44,7 @@ def contact_shadow(alpha: Tensor, strength: float) -> Tensor:
     size = (int(alpha.shape[-2]), int(alpha.shape[-1]))
     scale = min(1.0, _LINES / min(size))
     height, width = (max(1, round(side * scale)) for side in size)
-    unit = min(height, width)
+    unit = max(1, round(side * scale))
     small = resize(alpha, (height, width))
     contact = _undersides(small, unit) * (1 - _something_lower(small, unit))
     density = torch.zeros_like(small)

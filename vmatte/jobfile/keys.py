@@ -234,7 +234,7 @@ def _read_option(key: Key, node: Node, content: dict[str, Node], problems: Probl
     except ValidationError as error:
         for name in dict.fromkeys(str(each["loc"][0]) if each["loc"] else "" for each in error.errors()):
             part = content.get(name, node)
-            problems.add(part.place, _what(f"{key.word}.{name}", error, part, field=name))
+            problems.add(part.place, _what(f"{key.word}.{name}" if name else key.word, error, part, field=name))
         return None
     return read
 
@@ -249,7 +249,7 @@ def _what(name: str, error: ValidationError, node: Node, field: str | None = Non
     """One line of what pydantic says of a value, or of one field of it."""
     wanted: list[str] = []
     for each in error.errors():
-        if field is not None and str(each["loc"][0]) != field:
+        if field is not None and (str(each["loc"][0]) if each["loc"] else "") != field:
             continue
         if each["type"] == "missing":
             return f"{name} is missing, or is not complete; write it"

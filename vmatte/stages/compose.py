@@ -30,8 +30,8 @@ class Look:
     blend: Blend
     light_wrap: LightWrap | None = None
     shadow: ContactShadow | None = None
-    moved: bool = False
-    """Whether the subject lies elsewhere than in the clip, or at another size."""
+    scale: float | None = None
+    """Of the clip's picture, where it was moved or scaled; None where it lies as it is."""
     grade_of: GradeOf | None = None
     grain: Grain | None = None
 
@@ -45,7 +45,7 @@ def compose(subjects: Iterable[SubjectBatch], plate: PlatePlanes, look: Look) ->
         space = Space(coding, curve_of(coding.color.transfer) if look.blend == "linear" else None)
         wrap = glow.wrap(subject, behind, space)
         if look.shadow is not None:
-            behind = shaded(*behind, _shadow(subject, look.shadow.strength, moved=look.moved), coding)
+            behind = shaded(*behind, _shadow(subject, look.shadow.strength, look.scale), coding)
         if look.grain is not None:
             behind = grained(behind[0], look.grain, subject.index, coding), behind[1]
         if space.curve is None and wrap is None:
@@ -65,11 +65,13 @@ def _graded(subject: SubjectBatch, grade_of: GradeOf | None) -> tuple[Tensor, Te
     return graded(*front, subject.alpha, grades, subject.coding)
 
 
-def _shadow(subject: SubjectBatch, strength: float, *, moved: bool) -> Tensor:
+def _shadow(subject: SubjectBatch, strength: float, scale: float | None) -> Tensor:
     """The light (T, 1, H, W) that the plate loses under the subject."""
-    shadow = contact_shadow(subject.alpha, strength)
+    side = min(subject.source.frames.size)
+    if scale is None:
+        return contact_shadow(subject.alpha, strength, side)
     # Where it was moved, the end of the clip's picture may look like where it stands.
-    return shadow * (1 - cut_off(subject.source.alpha)) if moved else shadow
+    return contact_shadow(subject.alpha, strength, side * scale) * (1 - cut_off(subject.source.alpha))
 
 
 class _Glow:
