@@ -442,7 +442,8 @@ def test_json_says_what_was_made(tmp_path: Path, look: Callable[[Path], Seen]) -
     assert (process.returncode, err) == (0, "")
     assert out.count("\n") == 1
     report = json.loads(out)
-    assert set(report) == {"output", "frames", "lost", "seconds", "fps", "model", "licence", "weights_sha256", "sha256"}
+    about = {"model", "licence", "weights_sha256", "sha256", "matte"}
+    assert set(report) == {"output", "frames", "lost", "seconds", "fps", *about}
     assert report["frames"] == len(look(tmp_path / "out.mp4").times) == 6
     assert report["sha256"] == hashlib.sha256((tmp_path / "out.mp4").read_bytes()).hexdigest()
     assert (report["output"], report["lost"], report["model"]) == ("out.mp4", 0, "luma-key")

@@ -314,6 +314,7 @@ def _as_json(report: RenderReport) -> dict[str, object]:
         "licence": report.licence,
         "weights_sha256": report.weights_sha256,
         "sha256": report.sha256,
+        "matte": report.matte,
     }
 
 
