@@ -22,6 +22,7 @@ from rich.table import Table
 
 from vmatte.analyse import analyse
 from vmatte.analysis import CropTrack
+from vmatte.canvas import plan_canvas
 from vmatte.clip import ClipInfo
 from vmatte.errors import VmatteError
 from vmatte.job import make_job
@@ -44,7 +45,9 @@ def bench_folder(folder: Path, model: MattingModel, every: int) -> tuple[str, di
     """The crop in words, and the figures with it and without."""
     clip = probe(folder / "source.mp4")
     started = time.process_time()
-    crop = analyse(make_job(clip.path), clip, model.spec, survey(clip, model, closely=False)).crop
+    job = make_job(clip.path)
+    canvas = plan_canvas(job, clip, None)
+    crop = analyse(job, canvas, model.spec, lambda _: survey(clip, model, closely=False)).crop
     survey_s = time.process_time() - started
     wanted = range(0, clip.frames, every)
     truths = [alpha for number, alpha in enumerate(decode_alpha(probe(folder / "alpha.mkv"))) if number in wanted]
