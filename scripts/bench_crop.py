@@ -46,7 +46,8 @@ def bench_folder(folder: Path, model: MattingModel, every: int) -> tuple[str, di
     clip = probe(folder / "source.mp4")
     started = time.process_time()
     job = make_job(clip.path)
-    crop = analyse(job, plan_canvas(job, clip, None), model.spec, lambda: survey(clip, model, closely=False)).crop
+    canvas = plan_canvas(job, clip, None)
+    crop = analyse(job, canvas, model.spec, lambda _: survey(clip, model, closely=False)).crop
     survey_s = time.process_time() - started
     wanted = range(0, clip.frames, every)
     truths = [alpha for number, alpha in enumerate(decode_alpha(probe(folder / "alpha.mkv"))) if number in wanted]

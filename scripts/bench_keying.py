@@ -36,13 +36,14 @@ from bench_tables import WIDTH, Figures, mean_rows, print_table
 from rich.console import Console
 from truth_folder import CPU, Plane, TruthFolder, network_alphas, read_truth_folder
 
+from vmatte.analysis import Screens
 from vmatte.errors import VmatteError
 from vmatte.frames import MatteBatch
-from vmatte.imaging.keying import Screens
 from vmatte.measure.metrics import conn, edge_band, grad, mad, mse
 from vmatte.models.catalogue import load_model
 from vmatte.options import Screen
-from vmatte.screens import screen_key
+from vmatte.screens import find_screens, screen_key
+from vmatte.shots import find_shots
 from vmatte.stages.key import key_edges, matte_by_key
 from vmatte.video.planes import plane_views
 
@@ -122,12 +123,14 @@ def figures(truth: TruthFolder, outcome: Outcome) -> Figures:
 
 def bench_folder(folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
     truth = read_truth_folder(folder)
-    key = screen_key(truth.clip, Screen(), CPU)
+    shots = find_shots(truth.clip)
+    key = screen_key(truth.clip, Screen(), find_screens(truth.clip, Screen(), shots), CPU)
     outcomes = {name: best_filtered(truth, name, key.screens) for name in ("chromakey", "colorkey")}
     outcomes["key"] = timed(lambda: collected(matte_by_key(truth.frames, key)))
     clean = folder / "clean.png"
     if clean.exists():
-        with_plate = screen_key(truth.clip, Screen(clean_plate=clean), CPU)
+        screen = Screen(clean_plate=clean)
+        with_plate = screen_key(truth.clip, screen, find_screens(truth.clip, screen, shots), CPU)
         outcomes["key, clean plate"] = timed(lambda: collected(matte_by_key(truth.frames, with_plate)))
     if options.model:
         network = network_alphas(truth.clip, load_model(options.model), options.cache)

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import vmatte
+from vmatte.analysis import Analysis
 from vmatte.errors import JobError, ModelError
-from vmatte.job import make_job
+from vmatte.job import Runtime, make_job
 from vmatte.options import Screen
+from vmatte.preview import preview
+from vmatte.render import plan_job
 from vmatte.screens import find_screens
 from vmatte.shots import find_shots
 from vmatte.video.probe import probe
@@ -102,6 +105,11 @@ def test_a_clean_plate_has_the_clips_shape_and_a_screen(tmp_path: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT), (120, 120, 120)).save(tmp_path / "gray.png")
     with pytest.raises(JobError, match=r"gray\.png shows no green or blue screen"):
         alphas(clip, tmp_path, clean_plate=tmp_path / "gray.png")
+    # Cut off within its header, where Pillow raises what is no OSError.
+    Image.new("RGB", (WIDTH, HEIGHT), GREEN).save(tmp_path / "whole.png")
+    (tmp_path / "odd.png").write_bytes((tmp_path / "whole.png").read_bytes()[:20])
+    with pytest.raises(JobError, match=r"clean plate cannot be used: .*odd\.png cannot be read as a picture"):
+        plan_job(make_job(clip, model="chroma-key", clean_plate=tmp_path / "odd.png"), Runtime())
 
 
 def test_the_key_is_no_model_without_a_clip() -> None:
@@ -124,3 +132,39 @@ def test_beside_another_matte_the_key_makes_the_edge(tmp_path: Path) -> None:
     assert alone[4, 4] > 100
     assert keyed[4, 4] == 0
     assert (keyed[40:, 56:72] == 255).all()
+
+
+@pytest.mark.parametrize("words", [{}, {"model": "luma-key", "screen": "auto"}, {"subject": "largest"}])
+def test_a_render_that_goes_on_reads_the_screens_that_were_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: dict[str, object]
+) -> None:
+    other = frame((0, 120, 40), left=20)
+    clip = clips.write_clip(tmp_path / "clip.mp4", [frame(GREEN, left=40 + 2 * n) for n in range(4)] + [other] * 3)
+    words = {"segment_frames": 2, "cache": False} | words
+    (tmp_path / "whole").mkdir()
+    whole = alphas(clip, tmp_path / "whole", **words)
+
+    def cut_off(done: int, *_: object) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        alphas(clip, tmp_path, on_frames=cut_off, **words)
+    written = (tmp_path / ".out.vmatte" / "analysis.json").read_bytes()
+    assert Analysis.from_json(written).screens == find_screens(probe(clip), Screen(), (0, 4))
+
+    def never(*_: object) -> None:
+        raise AssertionError("the clip is looked at again")
+
+    for name in ("find_shots", "find_screens"):
+        monkeypatch.setattr(f"vmatte.analyse.{name}", never)
+    for one, again in zip(whole, alphas(clip, tmp_path, **words), strict=True):
+        np.testing.assert_array_equal(one, again)
+
+
+def test_a_preview_keys_what_the_render_keys(tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "clip.mp4", [frame(GREEN)] * 2)
+    sheet = np.asarray(Image.open(preview(make_job(clip, model="chroma-key"), Runtime(), 1)))
+    matte = sheet[32 : 32 + HEIGHT, 16 + WIDTH : 16 + 2 * WIDTH, 0]  # below the title, right of the source
+    assert (matte[40:, 56:72] == 255).all()
+    assert (matte[:28] == 0).all()

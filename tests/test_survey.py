@@ -14,12 +14,15 @@ from vmatte.video.probe import probe
 from vmatte.video.read import decode, decode_samples
 
 
-def disc_clip(path: Path, frames: int, *, cut: int | None = None, keys: int = 250) -> Path:
-    """A white disc that goes 2 pixels a frame on a dark ramp, which is turned upside down from frame `cut` on."""
+def disc_clip(path: Path, frames: int, *, cut: int | None = None, flash: int | None = None, keys: int = 250) -> Path:
+    """A white disc that goes 2 pixels a frame on a dark ramp, which is turned upside down from frame `cut` on, and in
+    frame `flash` lies on its side."""
     rows, columns = np.mgrid[:192, :320]
     pictures = []
     for number in range(frames):
         ramp = 20 + 140 * (rows if cut is None or number < cut else 191 - rows) / 191
+        if number == flash:
+            ramp = 20 + 140 * columns / 319
         disc = (rows - 96) ** 2 + (columns - 40 - 2 * number) ** 2 < 30**2
         pictures.append(clips.gray(np.where(disc, 235, ramp)))
     options = {"qp": "0", "preset": "ultrafast", "bf": "2", "g": str(keys), "sc_threshold": "0"}
@@ -71,3 +74,9 @@ def test_a_survey_has_pictures_mattes_and_cuts(tmp_path: Path) -> None:
     for damaged in (bytes(packed), packed[:100], b""):
         with pytest.raises(ValueError, match="survey"):
             Survey.from_bytes(bytes(damaged))
+
+
+def test_a_flash_that_is_sampled_is_no_cut(tmp_path: Path) -> None:
+    seen = survey(probe(disc_clip(tmp_path / "clip.mp4", 60, cut=33, flash=25)), load_model("luma-key"), closely=False)
+    assert 25 in seen.numbers
+    assert seen.shots == (0, 33)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vmatte.analysis import Analysis, CropTrack, Grade, Grain, SubjectTrack
+from vmatte.analysis import Analysis, CropTrack, Grade, Grain, Screens, SubjectTrack
 from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo
 from vmatte.crop import Seen, can_gain, find_crop, gain_of
@@ -25,8 +26,10 @@ from vmatte.job import RenderJob
 from vmatte.models.contract import ModelSpec
 from vmatte.options import BlurPlate, Keep, NoPlate
 from vmatte.plates import open_plate
+from vmatte.screens import find_screens
+from vmatte.shots import find_shots
 from vmatte.stages.upload import upload
-from vmatte.survey import Survey
+from vmatte.survey import Survey, small_size
 from vmatte.video.read import decode_samples
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,8 @@ _THERE = 26
 """Of 255: what a network, in small, gives at least where somebody may be."""
 _PLATES = 4
 """At most so many moments of a plate tell its colours in a shot."""
+_SAMPLES = 64
+"""At most so many samples tell the subject's: mean and spread do not change with more, and each takes 2 MB."""
 _GRAINS = 4
 """Frames of the clip that tell its grain."""
 
@@ -51,20 +56,22 @@ def looks_closely(job: RenderJob) -> bool:
 
 def needs_analysis(job: RenderJob, clip: ClipInfo, spec: ModelSpec, *, recalled: bool) -> bool:
     """Whether frames of the job need what only the whole clip tells; those with `recalled` mattes run no network."""
-    return looks_closely(job) or _matches(job) or _adds_grain(job) or (crops(job, clip, spec) and not recalled)
+    looks = looks_closely(job) or _matches(job) or _adds_grain(job) or job.screen is not None
+    return looks or (crops(job, clip, spec) and not recalled)
 
 
-def analyse(job: RenderJob, canvas: Canvas, spec: ModelSpec, survey: Callable[[], Survey]) -> Analysis:
-    """All that the job asks for; the `survey` is made where it is needed."""
+def analyse(job: RenderJob, canvas: Canvas, spec: ModelSpec, survey: Callable[[Screens | None], Survey]) -> Analysis:
+    """All that the job asks for; the `survey`, which may need the screens to key, is made where it is needed."""
     clip = canvas.clip
+    screens = None if job.screen is None else find_screens(clip, job.screen, find_shots(clip))
     grain = _find_grain(job, canvas) if _adds_grain(job) else None
     if not (looks_closely(job) or _matches(job) or crops(job, clip, spec)):
-        return Analysis(grain=grain)
-    seen = survey()
+        return Analysis(grain=grain, screens=screens)
+    seen = survey(screens)
     subject = _find_subject(seen, job.subject.keep)
     crop = _find_crop(seen, subject, clip, spec) if crops(job, clip, spec) else None
     grades = _find_grades(job, canvas, seen, subject) if _matches(job) else None
-    return Analysis(seen.shots, crop, subject, grades, grain)
+    return Analysis(seen.shots, crop, subject, grades, grain, screens)
 
 
 def _matches(job: RenderJob) -> bool:
@@ -110,36 +117,32 @@ def _find_grades(
     assert job.color_match is not None
     if not survey.numbers:
         return None
-    pictures, alphas = (torch.from_numpy(codes).to(torch.float32) / 255 for codes in (survey.pictures, survey.alphas))
-    if subject is not None:
-        alphas = alphas * torch.from_numpy(subject.labels() == 1)[:, None]
-    size = int(pictures.shape[-2]), int(pictures.shape[-1])
+    kept = None if subject is None else subject.labels() == 1
+    coding = canvas.clip.delivery
     grades: list[Grade] = []
-    for shot in range(len(survey.shots)):
-        those = np.flatnonzero(survey.shot_of == shot)
-        if not len(those):  # shorter than the samples are apart
-            grades.append(grades[-1] if grades else _UNGRADED)
-            continue
-        plates = _plates(job, canvas, [survey.numbers[place] for place in _spread(those)], size)
-        grades.append(match_of(pictures[those], alphas[those], torch.cat(plates), job.color_match.strength))
+    with _plate_behind(job, canvas, small_size(canvas.output)) as behind:
+        for shot in range(len(survey.shots)):
+            those = np.flatnonzero(survey.shot_of == shot)
+            if not len(those):  # shorter than the samples are apart
+                grades.append(grades[-1] if grades else _UNGRADED)
+                continue
+            places = _spread(those, _SAMPLES)
+            rgb, alpha = (torch.from_numpy(codes[places]) / 255 for codes in (survey.pictures, survey.alphas))
+            if kept is not None:
+                alpha = alpha * torch.from_numpy(kept[places])[:, None]
+            planes = [behind(survey.numbers[place]) for place in _spread(those, _PLATES)]
+            plate = torch.cat([ycbcr_to_rgb(luma[:1], chroma[:1], coding) for luma, chroma in planes])
+            grades.append(match_of(rgb, alpha, plate, job.color_match.strength))
     return tuple(grades)
 
 
 _UNGRADED = Grade((1.0, 1.0, 1.0), 0.0, (0.0, 0.0))
 
 
-def _spread(places: NDArray[np.int64]) -> list[int]:
-    """At most `_PLATES` of them, evenly."""
-    return [
-        int(each) for each in places[np.linspace(0, len(places) - 1, min(len(places), _PLATES)).round().astype(int)]
-    ]
-
-
-def _plates(job: RenderJob, canvas: Canvas, numbers: Sequence[int], size: tuple[int, int]) -> list[Tensor]:
-    """R'G'B' (1, 3, *size) of what lies behind some of the clip's frames."""
-    coding = canvas.clip.delivery
-    planes = (_planes_behind(job, canvas, number, size) for number in numbers)
-    return [ycbcr_to_rgb(luma[:1], chroma[:1], coding) for luma, chroma in planes]
+def _spread(places: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of them, evenly."""
+    spread: NDArray[np.int64] = places[np.linspace(0, len(places) - 1, min(len(places), most)).round().astype(int)]
+    return spread
 
 
 def _find_grain(job: RenderJob, canvas: Canvas) -> Grain:
@@ -154,8 +157,9 @@ def _find_grain(job: RenderJob, canvas: Canvas) -> Grain:
     grain = grain_of(torch.cat(lumas), clip.delivery)
     if not isinstance(job.background, BlurPlate):
         size = canvas.output.height, canvas.output.width
-        behind = torch.cat([_planes_behind(job, canvas, number, size)[0][:1] for number in numbers[:: _GRAINS - 1]])
-        grain = grain.beyond(grain_of(behind, clip.delivery))
+        with _plate_behind(job, canvas, size) as behind:
+            plate = torch.cat([behind(number)[0][:1] for number in numbers[:: _GRAINS - 1]])
+        grain = grain.beyond(grain_of(plate, clip.delivery))
     return grain.scaled(job.grain.strength)
 
 
@@ -167,15 +171,23 @@ def _as_placed(luma: Tensor, canvas: Canvas) -> Tensor:
     return resize(luma, (height, width))
 
 
-def _planes_behind(job: RenderJob, canvas: Canvas, number: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The plate's luma and chroma, both of this size, behind the clip's frame of this number."""
+@contextmanager
+def _plate_behind(
+    job: RenderJob, canvas: Canvas, size: tuple[int, int]
+) -> Iterator[Callable[[int], tuple[Tensor, Tensor]]]:
+    """What gives the plate's luma and chroma, both of this size, behind the clip's frame of a number; quick where the
+    numbers rise."""
     assert not isinstance(job.background, NoPlate)
     height, width = size
     small = replace(canvas, output=replace(canvas.output, height=height, width=width))
     nobody = torch.zeros(1, 1, height, width)
-    coding = canvas.clip.delivery
-    frame = FrameBatch(range(number, number + 1), nobody, nobody.expand(-1, 2, -1, -1), coding)
-    shown = canvas.shown(frame.index)
-    numbers = range(min(shown.start, canvas.output.frames - 1), min(shown.start, canvas.output.frames - 1) + 1)
+    chroma = nobody.expand(-1, 2, -1, -1)
     with open_plate(job.background, small, torch.device("cpu")) as planes:
-        return planes(SubjectBatch(nobody, frame.chroma, nobody, MatteBatch(frame, nobody), numbers))
+
+        def behind(number: int) -> tuple[Tensor, Tensor]:
+            frame = FrameBatch(range(number, number + 1), nobody, chroma, canvas.clip.delivery)
+            shown = min(canvas.shown(frame.index).start, canvas.output.frames - 1)
+            matte = MatteBatch(frame, nobody)
+            return planes(SubjectBatch(nobody, chroma, nobody, matte, range(shown, shown + 1)))
+
+        yield behind

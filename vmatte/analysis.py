@@ -9,7 +9,7 @@ import base64
 import zlib
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +121,52 @@ class Grain:
         return Grain(tuple(max(own**2 - its**2, 0.0) ** 0.5 for own, its in pairs))
 
 
+Hue = Literal["green", "blue"]
+Rgb = tuple[float, float, float]
+Surface = tuple[float, float, float, float, float, float]
+"""A smooth light over the frame: of 1, x, y, x², xy and y² so much each, where x and y go from −1 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenColor:
+    """What is known of a screen: constants of a shot."""
+
+    rgb: Rgb
+    """Its commonest colour, R'G'B' in [0, 1]."""
+    difference: Surface
+    """Its channel's light above that of the others, over the frame; beside a clean plate, as a multiple of the
+    plate's."""
+    spread: float
+    """How far the screen itself goes from that, as a part of it: alpha up to here is its noise and its shade."""
+    calm: float
+    """The same of means over cells of 4 × 4 pixels, which have less noise."""
+    share: float
+    """How much of the picture it takes, the border above all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShotScreen:
+    """A shot's screen, from frame `start` on."""
+
+    start: int
+    screen: ScreenColor
+
+
+@dataclass(frozen=True, slots=True)
+class Screens:
+    """The screens of a clip's shots, in order, all of one hue, and the part of the frame that is picture, not bars."""
+
+    hue: Hue
+    shots: tuple[ShotScreen, ...]
+    rows: tuple[int, int]
+    """The first row of the picture, and the first one below it."""
+    columns: tuple[int, int]
+
+    def at(self, number: int) -> ScreenColor:
+        """The screen behind frame `number`."""
+        return self.shots[max(bisect_right(self.shots, number, key=lambda shot: shot.start) - 1, 0)].screen
+
+
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """All that was found; None for what the job does not ask for, and for what is not there."""
@@ -133,6 +179,8 @@ class Analysis:
     """Of each shot's subject, towards its plate."""
     grain: Grain | None = None
     """What the plate lacks of the clip's."""
+    screens: Screens | None = None
+    """What the clip was shot before."""
 
     def grade(self, number: int) -> Grade | None:
         """That of the frame of this number."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, SourceError
 from vmatte.imaging.blur import gaussian_blur
-from vmatte.imaging.resize import resize
+from vmatte.imaging.resize import resize, same_shape
 from vmatte.job import RenderJob
 from vmatte.options import FileMask, Polygon, PolygonMask
 from vmatte.playback import Playback
@@ -26,26 +26,25 @@ from vmatte.video.read import is_still
 
 _LINES = 4
 """Lines along which a row of pixels is measured."""
-_SHAPE_TOLERANCE = 0.02
-"""By which part a mask's aspect may differ from the clip's."""
 
 
-def check_mask(mask: FileMask | PolygonMask | None, name: str, clip: ClipInfo) -> None:
-    """JobError where a mask's file is neither a gray picture nor a clip, or has another shape than the clip."""
+def check_mask(mask: FileMask | PolygonMask | None, name: str, clip: Path, size: tuple[int, int]) -> None:
+    """JobError where a mask's file is neither a gray picture nor a clip, or has another shape than the clip, whose
+    (height, width) is `size`."""
     if not isinstance(mask, FileMask):
         return
     try:
         if is_still(mask.path):
             height, width = read_alpha(mask.path).shape
         else:
-            seen = probe(mask.path)
-            height, width = seen.height, seen.width
+            video = probe(mask.path)
+            height, width = video.height, video.width
     except SourceError as error:
         raise JobError(f"{name} {mask.path} cannot be used: {error}") from error
-    if abs(width * clip.height / (height * clip.width) - 1) > _SHAPE_TOLERANCE:
+    if not same_shape((height, width), size):
         raise JobError(
-            f"{name} {mask.path} is {width}×{height}, which is not the shape of {clip.path}, "
-            f"{clip.width}×{clip.height}; give one of the same shape"
+            f"{name} {mask.path} is {width}×{height}, which is not the shape of {clip}, "
+            f"{size[1]}×{size[0]}; give one of the same shape"
         )
 
 

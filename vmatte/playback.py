@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
+import numpy as np
 import torch
 
 from vmatte.clip import ClipInfo, Coding
@@ -15,6 +16,10 @@ from vmatte.video.read import decode
 
 _AT_ONCE_BYTES = 256 * 2**20
 """Of the frames that are held while a video runs backwards: each such part of it is decoded from a key frame on."""
+
+
+_FAR = 64
+"""Frames ahead from which a key frame on the way is looked for: beginning anew takes some time too."""
 
 
 class Playback:
@@ -34,12 +39,20 @@ class Playback:
         return self._backwards(number) if backwards else self._forwards(number)
 
     def _forwards(self, number: int) -> FrameBatch:
-        if self._shown is None or number < self._shown.index.start:
+        if self._shown is None or number < self._shown.index.start or self._is_nearer_from_a_key(number):
             self._start_at(number)
         while self._ahead is not None and self._ahead.index.start <= number:
             self._shown, self._ahead = self._ahead, self._next()
         assert self._shown is not None
         return self._shown
+
+    def _is_nearer_from_a_key(self, number: int) -> bool:
+        """Whether frames that are shown to nobody can be passed over on the way to this one."""
+        video = self.video
+        if self._ahead is None or number - self._ahead.index.start < _FAR or video.counted:
+            return False
+        between = video.pts[self._ahead.index.start + 1 : number + 1]
+        return bool(np.isin(between, video.key_pts).any())
 
     def _start_at(self, number: int) -> None:
         """Begin with what is shown for frame `number`: further back, where that one is damaged."""

@@ -63,10 +63,11 @@ def preview(job: RenderJob, runtime: Runtime, frames: int, on_weights: Progress 
         raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
     shows = plan.canvas.shows
     numbers = [int(shows[len(shows) * (2 * place + 1) // (2 * frames)]) for place in range(frames)]
-    layer = partial(_layer, plan.canvas, network, _analysis(plan, network))
+    analysis = _analysis(plan, network)
+    layer = partial(_layer, plan.canvas, network, analysis)
     rows = []
     for number in dict.fromkeys(numbers):
-        for matte in _matte(clip, number, network.model(), job.upsample):
+        for matte in _matte(clip, number, network.model(analysis.screens), job.upsample):
             rows.append((_title(clip, number), _tiles(plan.job, matte, layer)))
     if not rows:
         raise SourceError(f"{job.clip}: none of the frames {numbers} can be decoded")
@@ -82,7 +83,7 @@ def _analysis(plan: Plan, network: Network) -> Analysis:
     """What is asked of the whole clip but a crop, for which it would be looked at longer than all frames here."""
     job, spec = plan.job.model_copy(update={"crop": "off"}), plan.choice.spec
     closely = looks_closely(job)
-    return analyse(job, plan.canvas, spec, lambda: survey(plan.clip, network.model(), closely=closely))
+    return analyse(job, plan.canvas, spec, lambda screens: survey(plan.clip, network.model(screens), closely=closely))
 
 
 def _matte(
@@ -114,7 +115,8 @@ def _tiles(job: RenderJob, matte: MatteBatch, layer: Callable[[RenderJob, MatteB
 
 def _layer(canvas: Canvas, network: Network, analysis: Analysis, job: RenderJob, matte: MatteBatch) -> LayerBatch:
     only = (each for each in [matte])
-    with layers(job, canvas, only, network.device, Stopwatch(), analysis, network.screen()) as made:
+    screen = network.key(analysis.screens)
+    with layers(job, canvas, only, network.device, Stopwatch(), analysis, screen) as made:
         layer = next(made)
         layer.wait()
         return layer

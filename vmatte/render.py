@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vmatte.analyse import analyse, crops, looks_closely, needs_analysis
-from vmatte.analysis import Analysis
+from vmatte.analysis import Analysis, Screens
 from vmatte.canvas import Canvas, plan_canvas
 from vmatte.clip import HDR_TRANSFERS, ClipInfo
 from vmatte.errors import EncodeError, KeptMatteError, ModelError, SourceError
@@ -48,9 +48,10 @@ from vmatte.models.weights import Progress
 from vmatte.options import DEFAULT_UPSAMPLING, BlurPlate, FilePlate, Screen, SmoothingMethod, Upsampling
 from vmatte.pipeline import kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
-from vmatte.screens import screen_key
+from vmatte.screens import check_clean_plate, find_screens, screen_key
 from vmatte.segment_folder import remove, write_whole
 from vmatte.segments import Segment, plan_segments, runs_of
+from vmatte.shots import find_shots
 from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
 from vmatte.survey import Survey, survey
@@ -172,8 +173,10 @@ def render_job(
 def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     """Check everything that can be wrong with a job and seen before a frame is rendered, and settle what is open."""
     clip = probe(job.clip)
-    check_mask(job.garbage, "garbage matte", clip)
-    check_mask(job.hold_out, "hold-out matte", clip)
+    size = (clip.height, clip.width)
+    check_mask(job.garbage, "garbage matte", clip.path, size)
+    check_mask(job.hold_out, "hold-out matte", clip.path, size)
+    check_clean_plate(job.screen, clip.path, size)
     canvas = plan_canvas(job, clip, check_plate(job.background) if isinstance(job.background, FilePlate) else None)
     paths = list(job.files.values())
     if not was_published(job.output):
@@ -324,35 +327,38 @@ def published(plan: Plan, work: WorkFolder) -> RenderReport | None:
 
 
 class Network:
-    """The network of a plan, loaded when a frame first needs it."""
+    """The network of a plan, loaded when a frame first needs it; and what keys the clip, once its screens are known."""
 
     def __init__(self, plan: Plan, on_weights: Progress | None = None) -> None:
         self._plan, self._on_weights = plan, on_weights
-        self._model: MattingModel | ScreenKey | None = None
-        self._screen: ScreenKey | None = None
-        self.batch = 1
+        self._loaded: MattingModel | None = None
+        self._key: ScreenKey | None = None
+        self.batch = _given_batch(plan.runtime) if plan.choice.spec.keys_a_screen else 1
         """Frames that go through it at once."""
 
     @property
     def device(self) -> torch.device:
         return frames_device(self._plan.choice.spec, self._plan.choice.placement)
 
-    def model(self) -> MattingModel | ScreenKey:
-        if self._model is None:
-            plan = self._plan
-            if plan.choice.spec.keys_a_screen:
-                self._model, self.batch = self.screen(), _given_batch(plan.runtime)
-            else:
-                self._model, self.batch = _ready(plan.choice, plan.runtime, plan.clip, self._on_weights)
-        assert self._model is not None
-        return self._model
-
-    def screen(self) -> ScreenKey | None:
-        """What keys the clip's screen; None where the job speaks of none."""
+    def load(self) -> None:
+        """Now, where there is something to load."""
         plan = self._plan
-        if self._screen is None and plan.job.screen is not None:
-            self._screen = screen_key(plan.clip, plan.job.screen, self.device)
-        return self._screen
+        if self._loaded is None and not plan.choice.spec.keys_a_screen:
+            self._loaded, self.batch = _ready(plan.choice, plan.runtime, plan.clip, self._on_weights)
+
+    def model(self, screens: Screens | None) -> MattingModel | ScreenKey:
+        """What makes the mattes: the network, or what keys the clip's screens."""
+        self.load()
+        model = self._loaded or self.key(screens)
+        assert model is not None
+        return model
+
+    def key(self, screens: Screens | None) -> ScreenKey | None:
+        """What keys the clip's screens; None where it has none."""
+        plan = self._plan
+        if self._key is None and screens is not None and plan.job.screen is not None:
+            self._key = screen_key(plan.clip, plan.job.screen, screens, self.device)
+        return self._key
 
 
 def _ready(choice: Choice, runtime: Runtime, clip: ClipInfo, on_weights: Progress | None) -> tuple[MattingModel, int]:
@@ -397,7 +403,7 @@ def _rendered_if_it_can_be(
     frames = range(task.segments[0].frames.start, task.segments[-1].frames.stop)
     where = f" on frames {frames.start}–{frames.stop - 1}, even one at a time"
     if not task.recalled:
-        network.model()
+        network.load()
     with _clear_errors(plan.clip, plan.choice.spec, network.device, where):
         try:
             _render(task, network, kept, stopwatch, on_frames)
@@ -429,10 +435,11 @@ def _render(
         matted = kept_mattes(clip, segments, kept.read(segments), network.device, stopwatch)
         threads = _threads_for(None)
     else:
-        model = network.model()
+        model = network.model(analysis.screens)
         matted = settled_mattes(clip, segments, model, plan.smoothing, network.batch, stopwatch, analysis, job.upsample)
         threads = _threads_for(model)
-    with threads, layers(job, canvas, matted, network.device, stopwatch, analysis, network.screen()) as batches:
+    screen = network.key(analysis.screens)
+    with threads, layers(job, canvas, matted, network.device, stopwatch, analysis, screen) as batches:
         ahead = next(batches, None)
         for segment in segments:
 
@@ -464,20 +471,23 @@ def find_analysis(task: Task, network: Network, kept: KeptMattes | None, stopwat
     with suppress(OSError, ValueError):
         return Analysis.from_json(file.read_bytes())
     with stopwatch.step("survey"):
-        found = analyse(plan.job, plan.canvas, plan.choice.spec, lambda: _survey_of(plan, network, kept))
+        found = analyse(
+            plan.job, plan.canvas, plan.choice.spec, lambda screens: _survey_of(plan, network, kept, screens)
+        )
+    check_unchanged(plan)
     with writing(file):
         write_whole(file, found.to_json())
     return found
 
 
-def _survey_of(plan: Plan, network: Network, kept: KeptMattes | None) -> Survey:
+def _survey_of(plan: Plan, network: Network, kept: KeptMattes | None, screens: Screens | None) -> Survey:
     """The clip's survey: the one that is kept with its mattes, else a new one, which from then on is."""
     closely = looks_closely(plan.job)
     known = None if kept is None else kept.survey(closely=closely)
     if known is not None:
         with suppress(ValueError):
             return Survey.from_bytes(known)
-    seen = survey(plan.clip, network.model(), closely=closely)
+    seen = survey(plan.clip, network.model(screens), closely=closely)
     check_unchanged(plan)
     if kept is not None:
         kept.keep_survey(seen.to_bytes(), closely=closely)
@@ -561,7 +571,8 @@ def matte(
     logger.info("%s", choice)
     network: MattingModel | ScreenKey
     if choice.spec.keys_a_screen:
-        network, at_once = screen_key(source, Screen(), choice.placement.device), _given_batch(runtime)
+        screens = find_screens(source, Screen(), find_shots(source))
+        network, at_once = screen_key(source, Screen(), screens, choice.placement.device), _given_batch(runtime)
     else:
         network, at_once = _ready(choice, runtime, source, on_weights)
     every = range(source.frames)

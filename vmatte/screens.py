@@ -1,4 +1,4 @@
-"""The screen that a clip was shot before: found once, before its frames are rendered."""
+"""The screen that a clip was shot before, and what keys it."""
 
 from __future__ import annotations
 
@@ -8,33 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from vmatte.analysis import Hue, Rgb, ScreenColor, Screens, ShotScreen
 from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, SourceError
 from vmatte.frames import DecodedFrames
 from vmatte.imaging.blur import box_mean
 from vmatte.imaging.color import ycbcr_to_rgb
-from vmatte.imaging.keying import (
-    CELL,
-    HUES,
-    MOST_SPREAD,
-    Hue,
-    Rgb,
-    ScreenColor,
-    Screens,
-    ShotScreen,
-    difference,
-    find_screen,
-)
-from vmatte.imaging.resize import resize
+from vmatte.imaging.keying import CELL, HUES, MOST_SPREAD, difference, find_screen
+from vmatte.imaging.resize import resize, same_shape
 from vmatte.models.catalogue import MODELS
 from vmatte.options import Screen
-from vmatte.shots import find_shots
 from vmatte.stages.key import ScreenKey
 from vmatte.stages.upload import upload
-from vmatte.video.read import decode, read_still
+from vmatte.video.read import decode, read_still, still_size
 
 logger = logging.getLogger(__name__)
 
@@ -49,26 +37,22 @@ BESIDE_BAR = 2
 DARKEST_SHADE = 0.25
 """Of a clean plate's median difference; where it has less it shows no screen, and what is there is kept."""
 FAINT_SHADE = 1e-3
-OFF_ASPECT = 0.01
-"""Parts by which a clean plate's width to height may differ from the clip's."""
 
 
-def screen_key(clip: ClipInfo, options: Screen, device: torch.device) -> ScreenKey:
-    """What keys the clip's frames. Decodes the clip to find its shots and their screens."""
-    plate = None if options.clean_plate is None else read_clean_plate(options.clean_plate, clip)
-    screens = find_screens(clip, options, find_shots(clip), plate)
-    shade = None
-    if plate is not None:
-        shade = shade_of(plate, screens.hue).to(device)
+def screen_key(clip: ClipInfo, options: Screen, screens: Screens, device: torch.device) -> ScreenKey:
+    """What keys the clip's frames, of which the screens were found."""
+    plate = _clean_plate(clip, options)
+    shade = None if plate is None else shade_of(plate, screens.hue).to(device)
     return ScreenKey(MODELS["chroma-key"], device, screens, shade)
 
 
-def find_screens(clip: ClipInfo, options: Screen, shots: Sequence[int], plate: Tensor | None = None) -> Screens:
-    """The screen of every shot, of which `shots` are the first frames; `plate` is R'G'B' (1, 3, H, W) of it alone.
+def find_screens(clip: ClipInfo, options: Screen, shots: Sequence[int]) -> Screens:
+    """The screen of every shot, of which `shots` are the first frames.
 
     A shot in which none is seen, such as one that the subject fills, has that of the shot before. JobError where none
     is seen in any.
     """
+    plate = _clean_plate(clip, options)
     paint: Rgb | None = None
     hues: Sequence[Hue] = HUES
     if options.color == "green" or options.color == "blue":
@@ -179,21 +163,35 @@ def _between_bars(lit: Tensor) -> tuple[int, int]:
     return (first and first + BESIDE_BAR, behind if behind == side else behind - BESIDE_BAR)
 
 
-def read_clean_plate(path: Path, clip: ClipInfo) -> Tensor:
-    """A picture of the screen alone, R'G'B' (1, 3, H, W) of the clip's size. JobError where it has another shape."""
+def check_clean_plate(screen: Screen | None, clip: Path, size: tuple[int, int]) -> None:
+    """JobError where a clip of (height, width) `size` cannot be keyed with the screen's clean plate."""
+    if screen is not None and screen.clean_plate is not None:
+        read_clean_plate(screen.clean_plate, clip, size)
+
+
+def _clean_plate(clip: ClipInfo, options: Screen) -> Tensor | None:
+    if options.clean_plate is None:
+        return None
+    return read_clean_plate(options.clean_plate, clip.path, (clip.height, clip.width))
+
+
+def read_clean_plate(path: Path, clip: Path, size: tuple[int, int]) -> Tensor:
+    """A picture of the screen alone, R'G'B' (1, 3, H, W) of the clip's (height, width) `size`.
+
+    JobError where it is none, or has another shape.
+    """
     try:
-        with Image.open(path) as opened:
-            width, height = ImageOps.exif_transpose(opened).size
-        rgb = torch.from_numpy(read_still(path, (clip.height, clip.width)))[None].to(torch.float32) / 255
-    except (OSError, SourceError) as error:
-        raise JobError(f"clean plate {path} cannot be read: {error}; give a picture of the screen alone") from error
-    if abs(width * clip.height / (height * clip.width) - 1) > OFF_ASPECT:
-        shapes = f"{width}×{height}, {clip.path.name} {clip.width}×{clip.height}"
+        shape = still_size(path)
+        rgb = torch.from_numpy(read_still(path, size))[None].to(torch.float32) / 255
+    except SourceError as error:
+        raise JobError(f"clean plate cannot be used: {error}; give a picture of the screen alone") from error
+    if not same_shape(shape, size):
+        shapes = f"{shape[1]}×{shape[0]}, {clip.name} {size[1]}×{size[0]}"
         raise JobError(f"clean plate {path} has another shape than the clip ({shapes}); give one by the same camera")
     if all(find_screen(rgb, rgb, hue) is None for hue in HUES):
         raise JobError(f"clean plate {path} shows no green or blue screen; give a picture of the screen alone")
     # A still has noise as well, which every frame would get.
-    return box_mean(rgb, 2 * (min(clip.height, clip.width) // 250) + 1)
+    return box_mean(rgb, 2 * (min(size) // 250) + 1)
 
 
 def shade_of(plate: Tensor, hue: Hue) -> Tensor:

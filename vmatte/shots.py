@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from vmatte.clip import ClipInfo
-from vmatte.imaging.shots import SAME_SHOT, agreement, thumbnail
+from vmatte.imaging.shots import cuts, thumbnail
 from vmatte.video.read import decode
 
 
 def find_shots(clip: ClipInfo) -> tuple[int, ...]:
     """The first frame of every shot, of which the first is 0. Decodes the whole clip."""
-    numbers, pictures = [], []
-    for frames in decode(clip, range(clip.frames), batch=1):
-        numbers.append(frames.index.start)
-        pictures.append(thumbnail(torch.from_numpy(frames.luma), torch.from_numpy(frames.chroma), frames.coding.bits))
-    return (0, *(numbers[place] for place in cuts(pictures)))
+    return (0, *find_cuts(clip, range(1, clip.frames)))
 
 
-def cuts(pictures: Iterable[Tensor]) -> list[int]:
-    """The places in a row of thumbnails where another shot begins: not at a flash, with one shot on both sides."""
-    row = list(pictures)
+def find_cuts(clip: ClipInfo, among: range) -> Iterator[int]:
+    """Those among the frames with which another shot begins. Decodes them, two before and one behind."""
+    seen = range(max(among.start - 2, 0), min(among.stop + 1, clip.frames))
+    return (number for number in cuts(_thumbnails(clip, seen)) if number in among)
 
-    def same(one: int, other: int) -> bool:
-        return one >= 0 and other < len(row) and float(agreement(row[one], row[other])) > SAME_SHOT
 
-    return [
-        place
-        for place in range(1, len(row))
-        if not (same(place - 1, place) or same(place - 2, place) or same(place - 1, place + 1))
-    ]
+def _thumbnails(clip: ClipInfo, numbers: range) -> Iterator[tuple[int, Tensor]]:
+    for frames in decode(clip, numbers, batch=1):
+        luma, chroma = torch.from_numpy(frames.luma), torch.from_numpy(frames.chroma)
+        yield frames.index.start, thumbnail(luma, chroma, frames.coding.bits)

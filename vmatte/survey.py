@@ -6,7 +6,6 @@ import io
 import logging
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,12 +18,13 @@ from vmatte.clip import ClipInfo
 from vmatte.frames import FrameBatch
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.resize import resize
-from vmatte.imaging.shots import SAME_SHOT, agreement, thumbnail
+from vmatte.imaging.shots import agree, thumbnail
 from vmatte.models.contract import MattingModel
+from vmatte.shots import find_cuts
 from vmatte.stages.key import ScreenKey
 from vmatte.stages.matte import network_input
 from vmatte.stages.upload import upload
-from vmatte.video.read import decode, decode_samples
+from vmatte.video.read import decode_samples
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def survey(clip: ClipInfo, model: MattingModel | ScreenKey, *, closely: bool) ->
     """
     numbers, pictures, alphas, thumbnails = [], [], [], []
     wanted = sample_numbers(clip, closely=closely)
-    small = _small(clip)
+    small = small_size(clip)
     for frames in upload(decode_samples(clip, wanted), clip.delivery, model.device):
         numbers.append(frames.index.start)
         pictures.append(_codes(_picture(frames, small)))
@@ -126,15 +126,16 @@ def survey(clip: ClipInfo, model: MattingModel | ScreenKey, *, closely: bool) ->
         thumbnails.append(thumbnail(frames.luma, frames.chroma, frames.coding.bits).cpu())
     shots = [0]
     for (before, behind), (one, other) in zip(pairwise(numbers), pairwise(thumbnails), strict=True):
-        if float(agreement(one, other)) <= SAME_SHOT:
-            shots += _cuts(clip, range(before, behind + 1))
+        if not agree(one, other):
+            shots += find_cuts(clip, range(before + 1, behind + 1))
     empty = np.zeros((0, 1, *small), np.uint8)
     if not numbers:
         return Survey((), np.repeat(empty, 3, axis=1), empty, (0,))
     return Survey(tuple(numbers), np.concatenate(pictures), np.concatenate(alphas), tuple(shots))
 
 
-def _small(clip: ClipInfo) -> tuple[int, int]:
+def small_size(clip: ClipInfo) -> tuple[int, int]:
+    """(height, width) of a clip's pictures in a survey."""
     scale = min(1.0, LINES / min(clip.height, clip.width))
     return max(1, round(clip.height * scale)), max(1, round(clip.width * scale))
 
@@ -164,13 +165,3 @@ def _shrunk(frames: FrameBatch) -> FrameBatch:
         for planes in (frames.luma, frames.chroma)
     )
     return FrameBatch(frames.index, luma, chroma, frames.coding)
-
-
-def _cuts(clip: ClipInfo, frames: range) -> Iterator[int]:
-    """The first frame of each shot that begins behind the first of these."""
-    last = None
-    for batch in upload(decode(clip, frames, batch=1), clip.delivery, torch.device("cpu")):
-        seen = thumbnail(batch.luma, batch.chroma, batch.coding.bits)
-        if last is not None and float(agreement(last, seen)) <= SAME_SHOT:
-            yield batch.index.start
-        last = seen

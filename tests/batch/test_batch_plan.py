@@ -11,6 +11,7 @@ import pickled_jobs
 import pytest
 from conftest import Ended
 from pickled_jobs import entry, write_jobs
+from PIL import Image
 
 from vmatte.batch.plan import JobPlan, disk_needed, plan, problems, too_full
 from vmatte.batch.run import open_board
@@ -95,3 +96,30 @@ def test_a_dry_run_prints_each_job_and_the_sum_and_renders_nothing(
     assert [each["frames"] for each in shown["plans"]] == [10, 10]
     assert shown["seconds"] == pytest.approx(sum(each["seconds"] for each in shown["plans"]))
     assert [path.name for path in tmp_path.iterdir()] == ["jobs.yaml"]
+
+
+def test_a_check_finds_masks_and_clean_plates_that_do_not_fit(
+    clip: Path, tmp_path: Path, vmatte_command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmatte.jobfile.read_jobs", pickled_jobs.read_jobs)
+    tall, gray, green = (tmp_path / f"{name}.png" for name in ("tall", "gray", "green"))
+    Image.new("RGB", (240, 320), (0, 177, 64)).save(tall)
+    Image.new("L", (320, 240), 128).save(gray)
+    Image.new("RGB", (320, 240), (0, 177, 64)).save(green)
+    keyed = {"model": "chroma-key"}
+    entries = [
+        entry(clip, tmp_path / "a.mp4", where="good", clean_plate=green, garbage=gray, **keyed),
+        entry(clip, tmp_path / "b.mp4", where="tall", clean_plate=tall, **keyed),
+        entry(clip, tmp_path / "c.mp4", where="gray", clean_plate=gray, **keyed),
+        entry(clip, tmp_path / "d.mp4", where="two", garbage=tmp_path / "none.png", hold_out=tall),
+    ]
+    ended = vmatte_command("batch", write_jobs(tmp_path / "jobs.yaml", entries), "--check")
+    assert ended.code == 2
+    said = ended.out + ended.err
+    assert "tall.png has another shape than the clip (240×320, clip.mp4 320×240)" in said
+    assert "gray.png shows no green or blue screen" in said
+    assert "garbage matte" in said
+    assert "none.png" in said
+    assert "hold-out matte" in said
+    assert "3 of 4 jobs cannot be rendered as they are" in said
+    assert "good: " not in said

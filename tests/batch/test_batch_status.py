@@ -157,6 +157,8 @@ def test_jobs_with_the_same_matte_go_to_one_worker_in_order(tmp_path: Path) -> N
         entry(one, tmp_path / "c.mp4", background="orange"),
         entry(one, tmp_path / "d.mp4", smooth="gaussian"),
         entry(one, tmp_path / "e.mov", background=None),
+        entry(one, tmp_path / "f.mp4", upsample="bilinear"),
+        entry(one, tmp_path / "g.mp4", segment_frames=50),
     ]
-    assert [list(group) for group in groups(entries, range(5))] == [[0, 2, 4], [1], [3]]
+    assert [list(group) for group in groups(entries, range(7))] == [[0, 2, 4], [1], [3], [5], [6]]
     assert [list(group) for group in groups(entries, [1, 2, 4])] == [[1], [2, 4]]

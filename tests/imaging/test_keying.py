@@ -1,23 +1,13 @@
 """Mattes of a coloured screen, against closed forms: subjects and screens are mixed as light."""
 
-import json
-
 import pytest
 import torch
 from torch import Tensor
 
+from vmatte.analysis import Hue, ScreenColor, Screens, ShotScreen
 from vmatte.clip import BT709, Coding
 from vmatte.imaging.color import rgb_to_ycbcr, rounded
-from vmatte.imaging.keying import (
-    LIGHT,
-    Hue,
-    ScreenColor,
-    Screens,
-    ShotScreen,
-    edge_keyed,
-    find_screen,
-    key,
-)
+from vmatte.imaging.keying import LIGHT, edge_keyed, find_screen, key
 
 GREEN, BLUE = (0.27, 0.60, 0.41), (0.15, 0.30, 0.75)
 CODING = Coding(BT709, 12)
@@ -155,9 +145,8 @@ def test_what_is_no_screen_is_not_taken_for_one() -> None:
     assert find_screen(room, room, "green") is None
 
 
-def test_screens_come_back_from_json() -> None:
+def test_a_frame_has_its_shots_screen() -> None:
     screens = Screens("blue", (ShotScreen(0, even(GREEN)), ShotScreen(12, even(BLUE, blue=True))), (0, 100), (4, 160))
-    assert Screens.from_json(json.loads(json.dumps(screens.as_json()))) == screens
     assert [screens.at(number).rgb for number in (0, 11, 12, 400)] == [GREEN, GREEN, BLUE, BLUE]
 
 

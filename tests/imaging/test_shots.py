@@ -1,6 +1,7 @@
 """Which pictures are of one shot."""
 
 import itertools
+from collections.abc import Iterator
 from functools import lru_cache
 
 import cv2
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vmatte.imaging.shots import SAME_SHOT, THUMBNAIL, agreement, thumbnail
+from vmatte.imaging.shots import SAME_SHOT, THUMBNAIL, agreement, cuts, thumbnail
 
 
 @lru_cache
@@ -93,3 +94,52 @@ def test_black_frames_agree_whatever_their_level() -> None:
 
 def test_a_picture_and_black_do_not_agree() -> None:
     assert float(agreement(picture(1), level(16))) < SAME_SHOT
+
+
+def whole_row_cuts(row: list[Tensor]) -> list[int]:
+    """No cut is where a picture is of the shot of one of the two before it, or those beside it are of one."""
+
+    def same(one: int, other: int) -> bool:
+        return one >= 0 and other < len(row) and float(agreement(row[one], row[other])) > SAME_SHOT
+
+    return [
+        place
+        for place in range(1, len(row))
+        if not (same(place - 1, place) or same(place - 2, place) or same(place - 1, place + 1))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shots", "begin"),
+    [
+        ("1123331", [2, 3, 6]),  # between two shots a frame is no flash; nor at the end, where nothing follows
+        ("1121133", [5]),
+        ("2111", [1]),
+        ("1112", [3]),
+        ("12", [1]),
+        ("1", []),
+        ("", []),
+    ],
+)
+def test_a_shot_begins_where_no_flash_is(shots: str, begin: list[int]) -> None:
+    row = [picture(int(seed)) for seed in shots]
+    assert list(cuts(enumerate(row))) == begin
+
+
+def test_a_row_of_any_length_is_cut_as_a_whole_one_and_looked_at_one_ahead() -> None:
+    seeds = np.random.default_rng(4).choice([1, 1, 1, 2, 3], 60)
+    row = [picture(int(seed)) for seed in seeds]
+    drawn = 0
+
+    def streamed() -> Iterator[tuple[int, Tensor]]:
+        nonlocal drawn
+        for place, each in enumerate(row):
+            drawn = place
+            yield 100 + place, each
+
+    found = []
+    for number in cuts(streamed()):
+        found.append(number - 100)
+        assert drawn <= found[-1] + 1
+    assert found == whole_row_cuts(row)
+    assert len(found) > 5

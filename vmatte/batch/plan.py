@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import TypeVar
@@ -22,12 +23,14 @@ from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, VmatteError
 from vmatte.job import RenderJob, Runtime
 from vmatte.jobfile import Entry
+from vmatte.masks import check_mask
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice, choose
 from vmatte.models.weights import in_cache
-from vmatte.options import FilePlate, NoSmoothing
+from vmatte.options import FileMask, FilePlate, NoSmoothing
 from vmatte.pipeline import smoothing_for
 from vmatte.plates import check_plate
+from vmatte.screens import check_clean_plate
 from vmatte.segments import plan_segments
 from vmatte.video.probe import probe
 from vmatte.workdir import check_output
@@ -181,6 +184,7 @@ class _Seen:
     def __init__(self) -> None:
         self._clips: dict[Path, _Clip | VmatteError] = {}
         self._plates: dict[FilePlate, PlateShape | VmatteError] = {}
+        self._beside: dict[tuple[object, ...], VmatteError | None] = {}
         self._choices: dict[tuple[str, Path | None, Runtime], Choice | VmatteError] = {}
         self._network_s: dict[tuple[object, ...], float | None] = {}
 
@@ -199,6 +203,26 @@ class _Seen:
             except VmatteError as error:
                 self._plates[plate] = error
         return _or_raise(self._plates[plate])
+
+    def check_mask(self, mask: FileMask, name: str, clip: Path) -> None:
+        size = self._frame(clip)
+        self._check_once((mask, name, clip), lambda: check_mask(mask, name, clip, size))
+
+    def check_clean_plate(self, job: RenderJob) -> None:
+        if job.screen is not None:
+            size = self._frame(job.clip)
+            key = (job.screen.clean_plate, "clean plate", job.clip)
+            self._check_once(key, lambda: check_clean_plate(job.screen, job.clip, size))
+
+    def _frame(self, clip: Path) -> tuple[int, int]:
+        return self.clip(clip).height, self.clip(clip).width
+
+    def _check_once(self, key: tuple[object, ...], check: Callable[[], None]) -> None:
+        if key not in self._beside:
+            self._beside[key] = next(_raised([check]), None)
+        error = self._beside[key]
+        if error is not None:
+            raise error
 
     def output(self, job: RenderJob) -> _Clip:
         clip = self.clip(job.clip)
@@ -249,15 +273,24 @@ def _size_of(clip: ClipInfo) -> _Clip:
 def _errors_of(entry: Entry, seen: _Seen) -> Iterator[VmatteError]:
     job, plate = entry.job, entry.job.background
     inputs = list(job.files.values())
-    of_inputs: list[Callable[[], object]] = [lambda: seen.clip(job.clip)]
-    if isinstance(plate, FilePlate):
-        of_inputs.append(lambda: seen.plate(plate))
-    bad_inputs = list(_raised(of_inputs))
-    yield from bad_inputs
-    others: list[Callable[[], object]] = [] if bad_inputs else [lambda: seen.output(job)]
+    bad_clip = list(_raised([lambda: seen.clip(job.clip)]))
+    bad_plate = list(_raised([lambda: seen.plate(plate)])) if isinstance(plate, FilePlate) else []
+    yield from (*bad_clip, *bad_plate)
+    others: list[Callable[[], object]] = []
+    if not bad_clip:
+        others += _checks_beside(job, seen)
+        others += [] if bad_plate else [lambda: seen.output(job)]
     others.append(lambda: seen.choice(job, entry.runtime))
     others.append(lambda: _check_output(job, inputs, overwrite=entry.runtime.overwrite))
     yield from _raised(others)
+
+
+def _checks_beside(job: RenderJob, seen: _Seen) -> Iterator[Callable[[], object]]:
+    """Of the files that must have the clip's shape."""
+    for mask, name in ((job.garbage, "garbage matte"), (job.hold_out, "hold-out matte")):
+        if isinstance(mask, FileMask):
+            yield partial(seen.check_mask, mask, name, job.clip)
+    yield partial(seen.check_clean_plate, job)
 
 
 def _raised(checks: Sequence[Callable[[], object]]) -> Iterator[VmatteError]:

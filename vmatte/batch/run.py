@@ -92,7 +92,8 @@ def groups(entries: Sequence[Entry], numbers: Sequence[int]) -> deque[deque[int]
     together: dict[object, deque[int]] = defaultdict(deque)
     for number in numbers:
         job = entries[number].job
-        together[job.clip, job.model, job.weights, job.smoothing, job.crop, job.subject.keep].append(number)
+        how = (job.smoothing, job.crop, job.subject.keep, job.upsample, job.segment_frames)
+        together[job.clip, job.model, job.weights, how].append(number)
     return deque(together.values())
 
 

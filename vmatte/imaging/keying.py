@@ -6,23 +6,17 @@ its channel above the stronger one of the other two. A subject that is not of th
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vmatte.analysis import Hue, Rgb, ScreenColor, Surface
 from vmatte.clip import Coding
 from vmatte.imaging.color import codes_to_rgb, strips, upsample_chroma
 from vmatte.imaging.resize import resize
 
-Hue = Literal["green", "blue"]
-Rgb = tuple[float, float, float]
 HUES: tuple[Hue, ...] = ("green", "blue")
 _CHANNEL: dict[Hue, tuple[int, int, int]] = {"green": (1, 0, 2), "blue": (2, 0, 1)}
 """The screen's channel, and the other two."""
@@ -82,71 +76,6 @@ _SUBJECT = 0.4
 """Alpha above it, as a mean of nine pixels, is no screen."""
 _CLEAR_OF_SUBJECT = 0.04
 """How far from there nothing of the subject is left, as a part of the short side."""
-
-
-Surface = tuple[float, float, float, float, float, float]
-"""A smooth light over the frame: of 1, x, y, x², xy and y² so much each, where x and y go from −1 to 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScreenColor:
-    """What is known of a screen: constants of a shot."""
-
-    rgb: Rgb
-    """Its commonest colour, R'G'B' in [0, 1]."""
-    difference: Surface
-    """Its channel's light above that of the others, over the frame; beside a clean plate, as a multiple of the
-    plate's."""
-    spread: float
-    """How far the screen itself goes from that, as a part of it: alpha up to here is its noise and its shade."""
-    calm: float
-    """The same of means over cells of 4 × 4 pixels, which have less noise."""
-    share: float
-    """How much of the picture it takes, the border above all."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShotScreen:
-    """A shot's screen, from frame `start` on."""
-
-    start: int
-    screen: ScreenColor
-
-
-@dataclass(frozen=True, slots=True)
-class Screens:
-    """The screens of a clip's shots, in order, all of one hue, and the part of the frame that is picture, not bars."""
-
-    hue: Hue
-    shots: tuple[ShotScreen, ...]
-    rows: tuple[int, int]
-    """The first row of the picture, and the first one below it."""
-    columns: tuple[int, int]
-
-    def at(self, number: int) -> ScreenColor:
-        """The screen behind frame `number`."""
-        return self.shots[max(bisect_right(self.shots, number, key=lambda shot: shot.start) - 1, 0)].screen
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Screens:
-        """What `as_json` gave, after a way through JSON."""
-        shots = (
-            ShotScreen(
-                shot["start"],
-                ScreenColor(
-                    tuple(shot["screen"]["rgb"]),
-                    tuple(shot["screen"]["difference"]),
-                    shot["screen"]["spread"],
-                    shot["screen"]["calm"],
-                    shot["screen"]["share"],
-                ),
-            )
-            for shot in record["shots"]
-        )
-        return cls(record["hue"], tuple(shots), tuple(record["rows"]), tuple(record["columns"]))
 
 
 def difference(rgb: Tensor, hue: Hue) -> Tensor:

@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SHAPE_TOLERANCE = 0.01
+"""The part by which the aspect of what goes with a clip may differ from the clip's: 1088 coded lines are 1080."""
+
 
 def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
     """Planes (T, C, H, W), uint8, uint16 or float32, at another (height, width), bilinear with half-pixel centres.
@@ -54,6 +57,11 @@ def resize_like_pillow(rgb: Tensor, size: tuple[int, int]) -> Tensor:
     """R'G'B' (T, 3, H, W) float32 at another (height, width) as Pillow's BILINEAR does it, but not rounded to 8 bits:
     by a triangle filter that on the way down grows with the step."""
     return F.interpolate(rgb, size=size, mode="bilinear", antialias=True)
+
+
+def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether pictures of these (height, width) have one aspect, as far as whole pixels allow."""
+    return abs(one[1] * other[0] / (one[0] * other[1]) - 1) <= SHAPE_TOLERANCE
 
 
 def covered_part(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -30,3 +32,23 @@ def agreement(one: Tensor, other: Tensor) -> Tensor:
     pixels = THUMBNAIL[0] * THUMBNAIL[1]
     shared, own, others = ((a * b).sum() / pixels for a, b in ((one, other), (one, one), (other, other)))
     return (2 * shared + _NOISE) / (own + others + _NOISE)
+
+
+def agree(one: Tensor, other: Tensor) -> bool:
+    """Whether two thumbnails are of one shot."""
+    return float(agreement(one, other)) > SAME_SHOT
+
+
+def cuts(pictures: Iterable[tuple[int, Tensor]]) -> Iterator[int]:
+    """The numbers of those thumbnails in a row with which another shot begins: not at a flash, with one shot on both
+    sides. It is known of each once the next one is seen; no more than three are held."""
+    # smooth asks the same of any two in its window, both ways, and of frames with lost ones between: it keeps its own.
+    before: list[Tensor] = []
+    strange: int | None = None
+    for number, picture in pictures:
+        if strange is not None and not agree(before[0], picture):
+            yield strange
+        strange = number if before and not any(agree(each, picture) for each in before) else None
+        before = [*before[-1:], picture]
+    if strange is not None:
+        yield strange

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from vmatte.analysis import Hue
 from vmatte.frames import SubjectBatch
 from vmatte.imaging import despill as imaging
-from vmatte.imaging.keying import Hue
 
 
 def despill(subjects: Iterable[SubjectBatch], hue: Hue, strength: float) -> Iterator[SubjectBatch]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vmatte.analysis import Screens
 from vmatte.frames import FrameBatch, MatteBatch
-from vmatte.imaging.keying import Screens, edge_keyed, key
+from vmatte.imaging.keying import edge_keyed, key
 from vmatte.models.contract import ModelSpec
 
 
