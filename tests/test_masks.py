@@ -115,6 +115,7 @@ def test_feathering_a_mask_softens_its_edge(tmp_path: Path) -> None:
         ({"garbage": "nothing.png"}, "garbage matte nothing.png cannot be used"),
         ({"hold_out": "tall.png"}, "hold-out matte tall.png is 48×64, which is not the shape of"),
         ({"garbage": "red.png"}, "in colour"),
+        ({"garbage": "red.mp4"}, "red.mp4 is in colour; give a gray clip"),
         ({"black": 0.6, "white": 0.5}, r"black \(0.6\) is not below white"),
         ({"choke": 1000.0}, "choke cannot be 1000.0"),
     ],
@@ -123,6 +124,7 @@ def test_what_cannot_be_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.chdir(tmp_path)
     Image.new("L", (48, 64)).save("tall.png")
     Image.new("RGB", (64, 48), (200, 0, 0)).save("red.png")
+    clips.write_clip(tmp_path / "red.mp4", [clips.flat(clips.codes_of((200, 0, 0)), 64, 48)])
     with pytest.raises(JobError, match=said):
         alphas(tmp_path, **words)
     assert not (tmp_path / "out").exists()

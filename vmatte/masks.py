@@ -15,6 +15,7 @@ from torch import Tensor
 from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, SourceError
 from vmatte.imaging.blur import gaussian_blur
+from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.resize import resize, same_shape
 from vmatte.job import RenderJob
 from vmatte.options import FileMask, Polygon, PolygonMask
@@ -22,8 +23,10 @@ from vmatte.playback import Playback
 from vmatte.stages.shape import MaskPlanes, Masks
 from vmatte.video.alpha import read_alpha
 from vmatte.video.probe import probe
-from vmatte.video.read import is_still
+from vmatte.video.read import decode, is_still
 
+_GRAY_LEVELS = 24
+"""How far, in levels of 255, a codec may take a gray clip from gray."""
 _LINES = 4
 """Lines along which a row of pixels is measured."""
 
@@ -39,6 +42,8 @@ def check_mask(mask: FileMask | PolygonMask | None, name: str, clip: Path, size:
         else:
             video = probe(mask.path)
             height, width = video.height, video.width
+            if not _is_gray(video):
+                raise JobError(f"{name} {mask.path} is in colour; give a gray clip, whose brightness is the matte")
     except SourceError as error:
         raise JobError(f"{name} {mask.path} cannot be used: {error}") from error
     if not same_shape((height, width), size):
@@ -46,6 +51,15 @@ def check_mask(mask: FileMask | PolygonMask | None, name: str, clip: Path, size:
             f"{name} {mask.path} is {width}×{height}, which is not the shape of {clip}, "
             f"{size[1]}×{size[0]}; give one of the same shape"
         )
+
+
+def _is_gray(video: ClipInfo) -> bool:
+    """By its first frame; of a cutout with alpha this would be its colours."""
+    first = next(decode(video, range(1), batch=1), None)
+    if first is None:
+        raise SourceError(f"{video.path}: its first frame cannot be decoded")
+    rgb = ycbcr_to_rgb(torch.from_numpy(first.luma), torch.from_numpy(first.chroma), first.coding)
+    return bool((rgb.amax(dim=1) - rgb.amin(dim=1)).max() <= _GRAY_LEVELS / 255)
 
 
 @contextmanager
