@@ -169,7 +169,8 @@ class Edges(Record):
 
 # Where the matte is told
 class FileMask(Record):
-    """A gray picture, or clip, of the clip's shape: it acts where it is white. A picture with alpha: where it is opaque."""
+    """A gray picture, or clip, of the clip's shape: it acts where it is white; a picture with alpha, where it is
+    opaque."""
 
     method: Literal["file"] = "file"
     path: Path
