@@ -3,14 +3,26 @@
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import ImageColor
 from pydantic import ValidationError
 
+from vmatte import cli
 from vmatte.encodings import ENCODINGS
 from vmatte.errors import JobError
-from vmatte.job import RenderJob, Runtime, make_job, make_runtime, parse_background, parse_smoothing
+from vmatte.job import PARTS, JobWords, RenderJob, Runtime, make_job, make_runtime, parse_background, parse_smoothing
 from vmatte.models.catalogue import MODELS
-from vmatte.options import BlurPlate, ColorPlate, FilePlate, GaussianSmoothing, MotionSmoothing, NoPlate, NoSmoothing
+from vmatte.options import (
+    BlurPlate,
+    ColorPlate,
+    Edges,
+    FilePlate,
+    GaussianSmoothing,
+    MotionSmoothing,
+    NoPlate,
+    NoSmoothing,
+    Subject,
+)
 from vmatte.pipeline import smoothing_for
 
 
@@ -208,3 +220,17 @@ def test_a_radius_has_bounds() -> None:
     for radius in (0, 9):
         with pytest.raises(ValidationError):
             GaussianSmoothing(radius=radius)
+
+
+def test_the_help_shows_the_defaults_that_the_option_classes_have() -> None:
+    shown = {each.name: each.show_default for each in typer.main.get_command(cli.app).commands["run"].params}  # type: ignore[attr-defined]
+    compared = set()
+    for word in JobWords.__annotations__:
+        record, name = PARTS.get(word, (RenderJob, word))
+        default = None if name not in record.model_fields else record.model_fields[name].default
+        if isinstance(default, Subject):
+            default = default.keep
+        if isinstance(default, str | int | float) and shown.get(word):
+            assert shown[word].split(":")[0] == (default if isinstance(default, str) else f"{default:g}"), word
+            compared.add(word)
+    assert {*Edges.model_fields, "upsample", "crop", "subject", "subject_y", "despill", "blend", "rate"} <= compared

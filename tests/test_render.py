@@ -1026,6 +1026,7 @@ def test_what_mps_cannot_do_is_an_error_that_names_the_cpu(
         ("cpu", type(error), rf"^{reason}"),
     ):
         network.device = torch.device(kind)
+        monkeypatch.setattr("vmatte.render.frames_device", lambda *_, device=network.device: device)
         with pytest.raises(raised, match=message):
             vmatte.run(clip, output=tmp_path / "out.mov", device="cpu", **LUMA_KEY)
 

@@ -338,8 +338,6 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        if self._loaded is not None:
-            return self._loaded.device
         return frames_device(self._plan.choice.spec, self._plan.choice.placement)
 
     def load(self) -> None:

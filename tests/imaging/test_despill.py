@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from vmatte.analysis import Hue
 from vmatte.clip import BT709, Coding
 from vmatte.imaging.color import rgb_to_ycbcr, rounded, ycbcr_to_rgb
-from vmatte.imaging.despill import Screen, despill
+from vmatte.imaging.despill import despill
 
 TEN = Coding(BT709, 10)
 Colour = tuple[float, float, float]
@@ -33,40 +34,28 @@ def colour_of(luma: Tensor, chroma: Tensor, coding: Coding = TEN) -> list[float]
     ],
 )
 def test_the_screens_primary_is_lowered_to_the_stronger_of_the_others(
-    screen: Screen, spilt: Colour, clean: Colour, half: bool
+    screen: Hue, spilt: Colour, clean: Colour, half: bool
 ) -> None:
-    made = despill(*patch(spilt, half=half), TEN, screen, 1.0, keep_luma=False)
+    made = despill(*patch(spilt, half=half), TEN, screen, 1.0)
     assert colour_of(*made) == pytest.approx(clean, abs=0.004)
 
 
 def test_half_the_strength_takes_half_the_excess() -> None:
-    made = despill(*patch((0.3, 0.7, 0.2)), TEN, "green", 0.5, keep_luma=False)
+    made = despill(*patch((0.3, 0.7, 0.2)), TEN, "green", 0.5)
     assert colour_of(*made) == pytest.approx((0.3, 0.5, 0.2), abs=0.004)
 
 
-@pytest.mark.parametrize("screen", ["green", "blue"])
-def test_luma_can_stay_and_then_grey_takes_the_spills_place(screen: Screen) -> None:
-    spilt = {"green": (0.3, 0.7, 0.2), "blue": (0.3, 0.2, 0.7)}[screen]
-    lowered = {"green": (0.3, 0.3, 0.2), "blue": (0.3, 0.2, 0.3)}[screen]
-    luma, chroma = patch(spilt)
-    made_luma, made_chroma = despill(luma, chroma, TEN, screen, 1.0, keep_luma=True)
-    assert torch.equal(made_luma, luma)
-    lost = 0.4 * {"green": 0.7152, "blue": 0.0722}[screen]  # BT.709
-    assert colour_of(made_luma, made_chroma) == pytest.approx([part + lost for part in lowered], abs=0.004)
-
-
 @pytest.mark.parametrize("coding", [Coding(BT709, 8), TEN])
-@pytest.mark.parametrize("keep_luma", [True, False])
 @pytest.mark.parametrize(
     ("screen", "colour"),
     [("green", hue) for hue in [(0.5, 0.5, 0.5), (0.8, 0.6, 0.5), (0.9, 0.8, 0.2), (0.3, 0.4, 0.7), (1.0, 1.0, 1.0)]]
     + [("blue", hue) for hue in [(0.5, 0.5, 0.5), (0.8, 0.6, 0.5), (0.2, 0.6, 0.5), (0.6, 0.2, 0.5), (0.0, 0.0, 0.0)]],
 )
 def test_grey_skin_and_what_the_screens_primary_does_not_lead_keep_their_codes(
-    screen: Screen, colour: Colour, keep_luma: bool, coding: Coding
+    screen: Hue, colour: Colour, coding: Coding
 ) -> None:
     luma, chroma = patch(colour, coding)
-    made_luma, made_chroma = despill(luma, chroma, coding, screen, 1.0, keep_luma=keep_luma)
+    made_luma, made_chroma = despill(luma, chroma, coding, screen, 1.0)
     assert (made_luma.dtype, made_chroma.dtype) == (luma.dtype, chroma.dtype)
     assert torch.equal(made_luma.int(), luma.int())
     assert torch.equal(made_chroma.int(), chroma.int())
@@ -75,6 +64,6 @@ def test_grey_skin_and_what_the_screens_primary_does_not_lead_keep_their_codes(
 def test_no_strength_changes_nothing() -> None:
     generator = torch.Generator().manual_seed(2)
     luma, chroma = (torch.randint(0, 256, shape, generator=generator).byte() for shape in ((2, 1, 7, 9), (2, 2, 4, 5)))
-    made = despill(luma, chroma, Coding(BT709, 8), "green", 0.0, keep_luma=False)
+    made = despill(luma, chroma, Coding(BT709, 8), "green", 0.0)
     assert torch.equal(made[0], luma)
     assert torch.equal(made[1], chroma)

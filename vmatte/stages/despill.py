@@ -13,5 +13,5 @@ from vmatte.imaging import despill as imaging
 def despill(subjects: Iterable[SubjectBatch], hue: Hue, strength: float) -> Iterator[SubjectBatch]:
     """The same subjects, with `strength` (0 to 1) of the screen's light gone from their colours."""
     for subject in subjects:
-        luma, chroma = imaging.despill(subject.luma, subject.chroma, subject.coding, hue, strength, keep_luma=False)
+        luma, chroma = imaging.despill(subject.luma, subject.chroma, subject.coding, hue, strength)
         yield replace(subject, luma=luma, chroma=chroma)

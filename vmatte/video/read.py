@@ -63,8 +63,9 @@ def decode_samples(clip: ClipInfo, numbers: Sequence[int]) -> Iterator[DecodedFr
     for run in runs:
         # Several threads need as many frames before they give the first one back: too many, for a single one.
         threads = 1 if len(run) == 1 and run[0] in keys else 0
+        wanted = set(run)
         for number, frame in _numbered_frames(clip, range(run[0], run[-1] + 1), threads):
-            if number in run:
+            if number in wanted:
                 yield _stacked(number, [_planes(frame, clip)], clip.coding)
 
 
