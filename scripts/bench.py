@@ -128,7 +128,9 @@ def on_one_thread(
             return watch.around("foreground", foreground(watch.around("settle", settle(mattes)), job.foreground))
 
         if isinstance(job.background, NoPlate):
-            yield cut_out(matted(subject.played_back(), range(subject.frames), stopwatch), job.row.alpha_bits)
+            yield cut_out(
+                matted(subject.played_back(), range(subject.frames), stopwatch), job.outputs[0].row.alpha_bits
+            )
             return
         plate = stack.enter_context(open_plate(job.background, plan_canvas(job, clip, None), torch.device("cpu")))
         look = Look(job.blend)
@@ -138,7 +140,7 @@ def on_one_thread(
 
 def stage_costs(subject: Subject, folder: Path) -> dict[str, float]:
     stopwatch = Stopwatch(time.process_time)
-    row = dataclasses.replace(subject.job.row, thread_count=1)
+    row = dataclasses.replace(subject.job.outputs[0].row, thread_count=1)
     with on_one_thread(subject, stopwatch, MotionSmoothing()) as chain, stopwatch.step("encode"):
         layers_made = stopwatch.around("compose", chain)
         encode(layers_made, folder / f"stages{row.suffix}", row, subject.clip.delivery, subject.clip.rate)
@@ -147,7 +149,7 @@ def stage_costs(subject: Subject, folder: Path) -> dict[str, float]:
 
 def pipeline_cost(subject: Subject, folder: Path) -> float:
     job, clip = plain(subject.job), subject.clip
-    path = folder / f"pipeline{job.row.suffix}"
+    path = folder / f"pipeline{job.outputs[0].row.suffix}"
 
     def render() -> None:
         frames = range(subject.frames)
@@ -155,7 +157,7 @@ def pipeline_cost(subject: Subject, folder: Path) -> float:
         model = subject.played_back()
         matted = settled_mattes(clip, [segment], model, NoSmoothing(), 1, Stopwatch(), upsampling=job.upsample)
         with layers(job, plan_canvas(job, clip, None), matted, model.device, Stopwatch()) as made:
-            encode(made, path, job.row, clip.delivery, clip.rate)
+            encode((batch.layers[0] for batch in made), path, job.outputs[0].row, clip.delivery, clip.rate)
 
     return cpu_ms(render, subject.frames)
 
@@ -167,7 +169,7 @@ def plain(job: RenderJob) -> RenderJob:
 
 def bare_costs(subject: Subject) -> dict[str, float]:
     """The best way known for each step, on the same frames."""
-    clip, row, count = subject.clip, subject.job.row, subject.frames
+    clip, row, count = subject.clip, subject.job.outputs[0].row, subject.frames
     size = subject.model.spec.input_size.of(clip.height, clip.width)
     frames = list(bare_decode(clip, min(count, 8)))
     alphas = [cv2.resize(alpha[0, 0].numpy(), (clip.width, clip.height)) for alpha in subject.mattes[:8]]
@@ -236,7 +238,7 @@ def packed(frame: av.VideoFrame, alpha: np.ndarray, row: Encoding, reformatter: 
 
 def bare_encode(subject: Subject) -> float:
     """The encoders alone, fed with the frames that the pipeline feeds them."""
-    row, clip = subject.job.row, subject.clip
+    row, clip = subject.job.outputs[0].row, subject.clip
     with on_one_thread(subject, Stopwatch(), NoSmoothing()) as chain:
         pairs = [(colour, alpha) for _, colour, alpha in encoder_frames(chain, row, clip.delivery)]
     streams = [([colour for colour, _ in pairs], row.codec_options)]
@@ -373,7 +375,7 @@ def network_costs(clip: ClipInfo, name: str, frames: int) -> tuple[MattingModel,
 
 def whole_render(job: RenderJob, folder: Path) -> dict[str, float]:
     """`vmatte run`, in a process of its own: CPU s, wall s and peak MiB, start-up and all."""
-    output = folder / f"whole{job.row.suffix}"
+    output = folder / f"whole{job.outputs[0].row.suffix}"
     command = [
         sys.executable,
         "-m",

@@ -338,17 +338,18 @@ def write(render: Render, model: MattingModel, segments: Sequence[Segment], stop
     from vmatte.video.join import EncodedSegment, join
     from vmatte.video.write import encode
 
-    job, clip, encoded = render.job, render.clip, []
+    job, clip, row, encoded = render.job, render.clip, render.job.outputs[0].row, []
     for segment in segments:
-        path = render.folder / f"{segment.number}{job.row.suffix}"
+        path = render.folder / f"{segment.number}{row.suffix}"
         smoothing = smoothing_for(job.smoothing, model.spec)
         matted = settled_mattes(clip, [segment], model, smoothing, render.batch, stopwatch)
         with (
             layers(job, plan_canvas(job, clip, None), matted, model.device, stopwatch) as batches,
             stopwatch.step("encode"),
         ):
-            encoded.append(EncodedSegment(path, tuple(encode(batches, path, job.row, clip.delivery, clip.rate))))
-    join(encoded, render.clip, render.job.row, render.folder / "joined.mp4")
+            made = (batch.layers[0] for batch in batches)
+            encoded.append(EncodedSegment(path, tuple(encode(made, path, row, clip.delivery, clip.rate))))
+    join(encoded, clip, row, render.folder / "joined.mp4")
 
 
 def summary(setting: Setting, notes: Notes) -> None:

@@ -82,9 +82,9 @@ def test_the_output_and_its_encoding_follow_from_each_other(
 ) -> None:
     output = None if output is None else f"shots/{output}"
     job = make_job("shots/talk.mp4", background=background, output=output, encoding=encoding)
-    assert job.row is ENCODINGS[row]
+    assert job.outputs[0].row is ENCODINGS[row]
     assert job.output == Path("shots") / path
-    assert job.layer == ("cutout" if background is None else "composite")
+    assert job.outputs[0].layer == ("cutout" if background is None else "composite")
 
 
 @pytest.mark.parametrize(

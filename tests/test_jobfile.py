@@ -250,9 +250,9 @@ matrix: {bg: [studio.png, none], format: [webm, png]}
 
 def test_the_format_follows_from_the_extension_or_the_layer() -> None:
     clip = "clips: raw/day-1/a.mp4\ndefaults: "
-    assert read(f'{clip}{{output: "{{stem}}.webm"}}')[0].job.encoding == "webm"
+    assert read(f'{clip}{{output: "{{stem}}.webm"}}')[0].job.outputs[0].encoding == "webm"
     (entry,) = read(f'{clip}{{output: "{{format}}_{{stem}}{{suffix}}"}}')
-    assert (outputs([entry]), entry.job.encoding) == (["prores4444_a.mov"], "prores4444")
+    assert (outputs([entry]), entry.job.outputs[0].encoding) == (["prores4444_a.mov"], "prores4444")
     assert outputs(read(f'{clip}{{bg: navy, output: "{{stem}}.{{format}}"}}')) == ["a.mp4"]
 
 

@@ -13,7 +13,7 @@ from test_cli import tmpfs
 
 from vmatte import kept_mattes
 from vmatte.errors import KeptMatteError
-from vmatte.frames import LayerBatch
+from vmatte.frames import LayerBatch, RenderedBatch
 from vmatte.kept_mattes import KeptMattes, list_kept, open_kept_mattes, prune
 from vmatte.segments import Segment, plan_segments
 
@@ -28,10 +28,10 @@ def noise(seed: int) -> torch.Tensor:
     return torch.from_numpy(codes)
 
 
-def layers(segment: Segment) -> Iterator[LayerBatch]:
+def layers(segment: Segment) -> Iterator[RenderedBatch]:
     luma, chroma = torch.zeros(1, 1, HEIGHT, WIDTH), torch.zeros(1, 2, HEIGHT, WIDTH)
     for number in segment.frames:
-        yield LayerBatch(range(number, number + 1), luma, chroma, None, matte=noise(number))
+        yield RenderedBatch((LayerBatch(range(number, number + 1), luma, chroma, None),), noise(number))
 
 
 def keep(kept: KeptMattes, *segments: Segment) -> list[int]:

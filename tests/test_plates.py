@@ -489,8 +489,7 @@ def test_segments_see_the_same_video_as_one_render_does(tmp_path: Path) -> None:
     plate = coded_plate(tmp_path / "plate.mp4", 7)
     job = vmatte.RenderJob(
         clip=clip,
-        output=tmp_path / "cut",
-        encoding="png",
+        outputs=[{"path": tmp_path / "cut", "encoding": "png", "layer": "composite"}],
         background={"method": "file", "path": plate},
         model="luma-key",
         segment_frames=6,

@@ -116,9 +116,14 @@ def run(
     fit: Annotated[str | None, typer.Option(help="of a plate: cover | contain | stretch", show_default="cover")] = None,
     play: Annotated[str | None, typer.Option(help="of a video: loop | ping-pong | hold", show_default="loop")] = None,
     output: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
-            "--output", "-o", help="file, or folder for png", show_default="NAME_composite.mp4 beside the clip"
+            "--output",
+            "--outputs",
+            "-o",
+            help="file, or folder of pictures; may be repeated. Behind the name may stand the layer (cutout, "
+            "foreground, alpha, composite), the format and premultiplied: -o matte.mp4,alpha,hevc",
+            show_default="NAME_composite.mp4 beside the clip",
         ),
     ] = None,
     encoding: Annotated[
@@ -285,14 +290,20 @@ def run(
     if as_json:
         _say(json.dumps(_as_json(report)))
     elif not quiet:
-        _say(f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.2f} fps)")
+        _say(_told(report))
     if report.lost:
         total = report.frames + report.lost
         _fail(
             f"{clip} is damaged: {report.lost} of its {total} frames could not be decoded and are missing; "
-            f"the {report.frames} intact ones are in {report.output}",
+            f"the {report.frames} intact ones are in {', '.join(str(output.path) for output in report.outputs)}",
             EXIT_INCOMPLETE,
         )
+
+
+def _told(report: RenderReport) -> str:
+    """What became of a render."""
+    names = ", ".join(str(output.path) for output in report.outputs)
+    return f"{names}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.2f} fps)"
 
 
 def _say(text: str) -> None:
@@ -315,6 +326,16 @@ def _as_json(report: RenderReport) -> dict[str, object]:
         "weights_sha256": report.weights_sha256,
         "sha256": report.sha256,
         "matte": report.matte,
+        "outputs": [
+            {
+                "path": str(output.path),
+                "layer": output.layer,
+                "encoding": output.encoding,
+                "alpha": output.alpha,
+                "sha256": output.sha256,
+            }
+            for output in report.outputs
+        ],
     }
 
 
@@ -541,21 +562,21 @@ def watch(
 
     def entries_of(*clips: Path) -> list[Entry]:
         entries = [entry for clip in clips for entry in read_jobs(job, settings or (), clip)]
-        check_names([entry.job.output.name for entry in entries], job)
+        check_names([output.path.name for entry in entries for output in entry.job.outputs], job)
         return entries
 
     def render(clip: Path) -> list[Path]:
         made = []
         for entry in entries_of(clip):
-            output = make_place(clip, folder, out) / entry.job.output.name
+            place = make_place(clip, folder, out)
+            outputs = tuple(each.model_copy(update={"path": place / each.path.name}) for each in entry.job.outputs)
             runtime = entry.runtime.model_copy(update={"overwrite": True})
             with _progress(quiet=quiet) as (on_frames, on_weights):
-                report = render_job(
-                    entry.job.model_copy(update={"output": output}), runtime, on_frames=on_frames, on_weights=on_weights
-                )
-            made.append(report.output)
+                moved = entry.job.model_copy(update={"outputs": outputs})
+                report = render_job(moved, runtime, on_frames=on_frames, on_weights=on_weights)
+            made += [output.path for output in report.outputs]
             if not quiet:
-                _say(f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.2f} fps)")
+                _say(_told(report))
         return made
 
     entries_of(folder / "one.mp4", folder / "other.mp4")  # mistakes are told now, not with the first clip

@@ -41,6 +41,19 @@ class Encoding:
         """Whether the output is a folder of pictures."""
         return self.container == "image2"
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The extensions that a file of it may have."""
+        return (self.suffix, *(alias for alias, usual in _ALIASES.items() if usual == self.suffix))
+
+    def carries(self, layer: str) -> bool:
+        """Whether it can hold a layer: a cutout needs alpha."""
+        return layer != "cutout" or self.pix_fmt_alpha is not None
+
+
+_ALIASES = {".m4v": ".mp4"}
+"""Extensions that mean another one."""
+
 
 _QUICKTIME_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac")
 _PCM = ("pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le")
@@ -131,7 +144,9 @@ ENCODINGS: dict[str, Encoding] = {
 
 
 def encoding_for_suffix(suffix: str) -> Encoding | None:
-    """The encoding that an output's extension asks for; None for an extension that no encoding has."""
-    aliases = {".m4v": ".mp4"}
-    suffix = aliases.get(suffix.lower(), suffix.lower())
+    """The encoding that an output's extension asks for; None for an extension that no encoding has.
+
+    Where several have it, the first one in the table.
+    """
+    suffix = _ALIASES.get(suffix.lower(), suffix.lower())
     return next((encoding for encoding in ENCODINGS.values() if encoding.suffix == suffix), None)

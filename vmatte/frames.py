@@ -151,8 +151,6 @@ class LayerBatch:
     luma: Tensor
     chroma: Tensor
     alpha: Tensor | None
-    matte: Tensor | None = None
-    """The codes of the matte that it was made with, where that is kept."""
     ready: torch.cuda.Event | None = None
     """For planes that are on their way from a device: reached when they are there."""
 
@@ -165,3 +163,21 @@ class LayerBatch:
         """Return when the planes are there to be read."""
         if self.ready is not None:
             self.ready.synchronize()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RenderedBatch:
+    """All that comes of some frames: a layer for each output, and the codes (T,1,H,W) uint16 of the matte that they
+    were made with, where that is kept."""
+
+    layers: tuple[LayerBatch, ...]
+    matte: Tensor | None = None
+
+    @property
+    def index(self) -> range:
+        return self.layers[0].index
+
+    def wait(self) -> None:
+        """Return when the planes are there to be read."""
+        for layer in self.layers:
+            layer.wait()

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict, TypeVar, Unpack, get_args
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from vmatte.encodings import ENCODINGS, Encoding, encoding_for_suffix
 from vmatte.errors import JobError
 from vmatte.options import (
     DEFAULT_UPSAMPLING,
@@ -46,6 +45,7 @@ from vmatte.options import (
     Subject,
     Upsampling,
 )
+from vmatte.outputs import Output, OutputWords, check_apart, default_output, make_output, parse_output
 
 R = TypeVar("R", bound=Record)
 
@@ -76,11 +76,11 @@ Rate = Annotated[str, Field(pattern=RATE), AfterValidator(_possible)]
 
 
 class RenderJob(Record):
-    """A clip, what is done to it, and the file that comes of it. Two equal jobs give equal pixels."""
+    """A clip, what is done to it, and the files that come of it. Two equal jobs give equal pixels."""
 
     clip: Path
-    output: Path
-    encoding: str
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1)]
+    """What comes of it, all in one pass; the job is known by the first."""
     background: Background = NoPlate()
     model: str = DEFAULT_MODEL
     """A name of MODELS, or `auto`: the best for the device, which is settled before the first frame."""
@@ -130,7 +130,8 @@ class RenderJob(Record):
 
     def relocated(self, move: Callable[[Path], Path]) -> RenderJob:
         """The same job with all its paths moved."""
-        moved: dict[str, object] = {"clip": move(self.clip), "output": move(self.output)}
+        outputs = tuple(each.model_copy(update={"path": move(each.path)}) for each in self.outputs)
+        moved: dict[str, object] = {"clip": move(self.clip), "outputs": outputs}
         if self.weights is not None:
             moved["weights"] = move(self.weights)
         for name in ("background", "garbage", "hold_out"):
@@ -142,12 +143,14 @@ class RenderJob(Record):
         return self.model_copy(update=moved)
 
     @property
-    def row(self) -> Encoding:
-        return ENCODINGS[self.encoding]
+    def output(self) -> Path:
+        """The first one, by whose name the job is known."""
+        return self.outputs[0].path
 
     @property
-    def layer(self) -> Literal["cutout", "composite"]:
-        return "cutout" if isinstance(self.background, NoPlate) else "composite"
+    def composes(self) -> bool:
+        """Whether anything lies before a background."""
+        return any(each.layer == "composite" for each in self.outputs)
 
 
 class Runtime(Record):
@@ -256,7 +259,7 @@ class JobWords(TypedDict, total=False):
     background: str | Path | Plate | None
     fit: str | None
     play: str | None
-    output: str | Path | None
+    output: str | Path | OutputWords | Sequence[str | Path | OutputWords] | None
     encoding: str | None
     model: str | None
     weights: str | Path | None
@@ -322,24 +325,16 @@ def make_job(clip: str | Path, **words: Unpack[JobWords]) -> RenderJob:
     """A job from words; fills in what follows from the rest.
 
     Without an output the result lies beside the clip: `NAME_composite.mp4`, or `NAME_cutout.mov` where no background
-    is given. Raises JobError for a choice that cannot be.
+    is given. Raises JobError for a choice that cannot be, and for a background that none of several outputs has.
     """
     clip = at_home(clip)
     background = _plate(words)
-    output = None if (named := words.get("output")) is None else at_home(named)
-    row = choose_encoding(output, words.get("encoding"), cutout=isinstance(background, NoPlate))
-    if isinstance(background, NoPlate) and row.pix_fmt_alpha is None:
-        can = ", ".join(name for name, other in ENCODINGS.items() if other.pix_fmt_alpha)
-        raise JobError(f"{row.name} has no alpha, and no background is given; choose --bg, or one of: {can}")
-    if output is None:
-        layer = "cutout" if isinstance(background, NoPlate) else "composite"
-        output = clip.with_name(f"{clip.stem}_{layer}{row.suffix}")
+    outputs = _outputs(words, clip, plated=not isinstance(background, NoPlate))
     if (frames := words.get("segment_frames")) is not None and frames < 1:
         raise JobError(f"a segment needs at least one frame, not {frames}")
     fields = {
         "clip": clip,
-        "output": output,
-        "encoding": row.name,
+        "outputs": outputs,
         "background": background,
         "weights": None if (weights := words.get("weights")) is None else at_home(weights),
         "smoothing": _smoothing(words),
@@ -398,6 +393,26 @@ def _plate(words: JobWords) -> Plate:
     if not isinstance(background, FilePlate):
         raise JobError(f"only a background that is a picture or a video has {' and '.join(own)}; leave that out")
     return _validated(FilePlate, background.model_dump() | own)
+
+
+def _outputs(words: JobWords, clip: Path, *, plated: bool) -> tuple[Output, ...]:
+    named, encoding = words.get("output"), words.get("encoding")
+    several = [] if named is None else [named] if isinstance(named, str | Path | OutputWords) else list(named)
+    if not several:
+        return (default_output(clip, OutputWords.model_construct(path="", format=encoding), plated=plated),)
+    if encoding is not None and len(several) > 1:
+        raise JobError("several outputs have a format each; write it behind its name, as in cut.mov,prores4444")
+    made = []
+    for each in several:
+        said = parse_output(each) if isinstance(each, str) else each
+        said = OutputWords(path=str(said)) if isinstance(said, Path) else said
+        if encoding is not None:
+            if said.format is not None:
+                raise JobError(f"output {said.path} has a format twice: {said.format} and {encoding}; keep one of them")
+            said = said.model_copy(update={"format": encoding})
+        made.append(make_output(said, at_home(said.path), plated=plated, alone=len(several) == 1))
+    check_apart(made)
+    return tuple(made)
 
 
 def _smoothing(words: JobWords) -> SmoothingMethod | None:
@@ -476,25 +491,3 @@ def parse_smoothing(method: str | None, strength: str | None) -> SmoothingMethod
     if method not in choices:
         raise JobError(f"no smoothing is called {method!r}; there are: motion, gaussian, off")
     return choices[method]
-
-
-def choose_encoding(output: Path | None, name: str | None, *, cutout: bool) -> Encoding:
-    """The encoding of that name, or the one that the output's extension asks for. JobError where they do not agree."""
-    known = ", ".join(ENCODINGS)
-    if name is not None and name not in ENCODINGS:
-        raise JobError(f"no encoding is called {name!r}; there are: {known}")
-    if output is None:
-        return ENCODINGS[name or ("prores4444" if cutout else "mp4")]
-    by_suffix = encoding_for_suffix(output.suffix)
-    if name is None:
-        if by_suffix is None:
-            raise JobError(
-                f"{output}: no encoding has the extension {output.suffix!r}; name one with --format: {known}"
-            )
-        if by_suffix.is_sequence and output.suffix == "":
-            raise JobError(f"{output} has no extension; add one, or name an encoding with --format: {known}")
-        return by_suffix
-    row = ENCODINGS[name]
-    if by_suffix is not row and not (row.is_sequence and by_suffix is None):
-        raise JobError(f"{output}: {name} goes into {row.suffix or 'a folder'}, not into {output.suffix or 'a folder'}")
-    return row

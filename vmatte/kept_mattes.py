@@ -25,7 +25,7 @@ from filelock import BaseFileLock
 from numpy.typing import NDArray
 
 from vmatte.errors import JobError, KeptMatteError
-from vmatte.frames import KeptMatte, LayerBatch
+from vmatte.frames import KeptMatte, RenderedBatch
 from vmatte.models.weights import cache_folder
 from vmatte.segment_folder import SegmentFolder, take_lock, write_whole
 from vmatte.segments import Segment
@@ -75,13 +75,13 @@ class KeptMattes:
         if written:
             yield from read_mattes(alpha, written)
 
-    def keep(self, segment: Segment, layers: Iterable[LayerBatch]) -> Iterator[LayerBatch]:
-        """The same layers, all of the segment's; their mattes are written as they pass.
+    def keep(self, segment: Segment, rendered: Iterable[RenderedBatch]) -> Iterator[RenderedBatch]:
+        """The same batches, all of the segment's; their mattes are written as they pass.
 
         Where the disk has no room for them the render goes on without.
         """
         if not self.writable:
-            yield from layers
+            yield from rendered
             return
         number = segment.number
         writer = MatteWriter(self._segments.unfinished(number, _ALPHA))
@@ -95,12 +95,12 @@ class KeptMattes:
                 self._segments.discard(number, [_ALPHA])
 
         try:
-            for layer in layers:
-                layer.wait()
-                if self.writable and layer.matte is not None and not self._wrote(writer.write, layer.matte):
+            for batch in rendered:
+                batch.wait()
+                if self.writable and batch.matte is not None and not self._wrote(writer.write, batch.matte):
                     let_go()
-                written.extend(layer.index)
-                yield layer
+                written.extend(batch.index)
+                yield batch
             if self.writable and self._wrote(writer.finish):
                 self._wrote(self._segments.finish, number, [_ALPHA], written)
         finally:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 
 import torch
 
 from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo
-from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch, SubjectBatch
+from vmatte.frames import FrameBatch, KeptMatte, MatteBatch, RenderedBatch, SubjectBatch
 from vmatte.job import RenderJob
 from vmatte.masks import open_masks
 from vmatte.models.contract import MattingModel, ModelSpec
@@ -22,10 +23,20 @@ from vmatte.options import (
     SmoothingMethod,
     Upsampling,
 )
+from vmatte.outputs import Output
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
-from vmatte.stages.compose import Look, compose, cut_out
+from vmatte.stages.compose import (
+    LayerMaker,
+    Look,
+    PlatePlanes,
+    colors_alone,
+    compose,
+    cut_out,
+    in_step,
+    matte_alone,
+)
 from vmatte.stages.despill import despill
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
@@ -128,8 +139,9 @@ def layers(
     stopwatch: Stopwatch,
     analysis: Analysis = NOTHING_KNOWN,
     screen: ScreenKey | None = None,
-) -> Iterator[Iterator[LayerBatch]]:
-    """What is encoded of the frames and their mattes; made on a thread of its own, which the context ends.
+) -> Iterator[Iterator[RenderedBatch]]:
+    """What is encoded of the frames and their mattes, a layer for each of the job's outputs; made on a thread of its
+    own, which the context ends.
 
     Before a `screen` the key makes the edge of a network's matte, and the screen's light is taken off.
     """
@@ -148,14 +160,31 @@ def layers(
             subjects = stopwatch.around("place", place(subjects, canvas.placement))
         if canvas.retimed:
             subjects = retime(subjects, canvas.shows)
-        if isinstance(job.background, NoPlate):
-            made = cut_out(subjects, job.row.alpha_bits)
-        else:
-            grade_of = None if analysis.grades is None else analysis.grade
-            scale = None if canvas.placement is None else float(canvas.placement.scale)
-            look = Look(job.blend, job.light_wrap, job.shadow, scale, grade_of, analysis.grain)
-            plate = stack.enter_context(open_plate(job.background, canvas, device))
-            made = compose(subjects, plate, look)
-        layer = prefetch(download(stopwatch.around("compose", made)), DEPTH)
-        with closing(matted), closing(layer):
-            yield stopwatch.around("waiting", layer)
+        behind = None
+        if job.composes and not isinstance(job.background, NoPlate):
+            behind = stack.enter_context(open_plate(job.background, canvas, device)), _look(job, canvas, analysis)
+        makers = [_maker(output, canvas, behind) for output in job.outputs]
+        made = in_step(subjects, makers)
+        rendered = prefetch(download(stopwatch.around("compose", made)), DEPTH)
+        with closing(matted), closing(rendered):
+            yield stopwatch.around("waiting", rendered)
+
+
+def _look(job: RenderJob, canvas: Canvas, analysis: Analysis) -> Look:
+    grade_of = None if analysis.grades is None else analysis.grade
+    scale = None if canvas.placement is None else float(canvas.placement.scale)
+    return Look(job.blend, job.light_wrap, job.shadow, scale, grade_of, analysis.grain)
+
+
+def _maker(output: Output, canvas: Canvas, behind: tuple[PlatePlanes, Look] | None) -> LayerMaker:
+    """What makes an output's layer; `behind` is the plate and how the subject comes to belong to it."""
+    match output.layer:
+        case "composite":
+            assert behind is not None
+            return partial(compose, plate=behind[0], look=behind[1])
+        case "cutout":
+            return partial(cut_out, alpha_bits=output.row.alpha_bits)
+        case "foreground":
+            return colors_alone
+        case "alpha":
+            return partial(matte_alone, coding=canvas.output.delivery)

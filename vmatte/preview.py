@@ -18,12 +18,13 @@ from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo, Coding
 from vmatte.errors import JobError, SourceError
-from vmatte.frames import LayerBatch, MatteBatch
+from vmatte.frames import MatteBatch, RenderedBatch
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.job import RenderJob, Runtime
 from vmatte.models.contract import MattingModel
 from vmatte.models.weights import Progress
 from vmatte.options import NoPlate, NoSmoothing, Upsampling
+from vmatte.outputs import Output
 from vmatte.pipeline import layers, settled_mattes
 from vmatte.render import Network, Plan, announce, plan_job
 from vmatte.segments import Segment
@@ -96,30 +97,32 @@ def _matte(
         yield from mattes
 
 
-def _tiles(job: RenderJob, matte: MatteBatch, layer: Callable[[RenderJob, MatteBatch], LayerBatch]) -> list[Pixels]:
+def _tiles(job: RenderJob, matte: MatteBatch, layer: Callable[[RenderJob, MatteBatch], RenderedBatch]) -> list[Pixels]:
     """Source, matte and result of one frame."""
     coding = matte.frames.coding
     source = _rgb(matte.frames.luma, matte.frames.chroma, coding)
-    cutout = layer(job.model_copy(update={"background": NoPlate(), "encoding": "png"}), matte)
-    assert cutout.alpha is not None
-    alpha = _small(cutout.alpha[0].permute(1, 2, 0).expand(-1, -1, 3).numpy())
-    if isinstance(job.background, NoPlate):
-        colours = _rgb(cutout.luma, cutout.chroma, coding).astype(np.float32)
-        share = alpha.astype(np.float32) / 255
-        result = np.rint(colours * share + _board(alpha.shape[:2]) * (1 - share)).astype(np.uint8)
-    else:
-        composite = layer(job, matte)
-        result = _rgb(composite.luma, composite.chroma, coding)
-    return [source, alpha, result]
+    cutout = Output(path=job.output, encoding="prores4444", layer="cutout")
+    composite = Output(path=job.output, encoding="mp4", layer="composite")
+    wanted = [cutout] if isinstance(job.background, NoPlate) else [cutout, composite]
+    first, *others = layer(job.model_copy(update={"outputs": tuple(wanted)}), matte).layers
+    assert first.alpha is not None
+    whole = np.float32(2**cutout.row.alpha_bits - 1)
+    codes = np.rint(first.alpha[0, 0].numpy() * (255 / whole)).astype(np.uint8)
+    alpha = _small(np.repeat(codes[..., None], 3, axis=2))
+    if others:
+        return [source, alpha, _rgb(others[0].luma, others[0].chroma, coding)]
+    colours = _rgb(first.luma, first.chroma, coding).astype(np.float32)
+    share = alpha.astype(np.float32) / 255
+    return [source, alpha, np.rint(colours * share + _board(alpha.shape[:2]) * (1 - share)).astype(np.uint8)]
 
 
-def _layer(canvas: Canvas, network: Network, analysis: Analysis, job: RenderJob, matte: MatteBatch) -> LayerBatch:
+def _layer(canvas: Canvas, network: Network, analysis: Analysis, job: RenderJob, matte: MatteBatch) -> RenderedBatch:
     only = (each for each in [matte])
     screen = network.key(analysis.screens)
     with layers(job, canvas, only, network.device, Stopwatch(), analysis, screen) as made:
-        layer = next(made)
-        layer.wait()
-        return layer
+        rendered = next(made)
+        rendered.wait()
+        return rendered
 
 
 def _rgb(luma: Tensor, chroma: Tensor, coding: Coding) -> Pixels:

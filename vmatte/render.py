@@ -23,7 +23,7 @@ from vmatte.canvas import Canvas, plan_canvas
 from vmatte.clip import HDR_TRANSFERS, ClipInfo
 from vmatte.errors import EncodeError, KeptMatteError, ModelError, SourceError
 from vmatte.fingerprint import fingerprint, sha256_of_file, sha256_of_output, sha256_of_program
-from vmatte.frames import LayerBatch
+from vmatte.frames import RenderedBatch
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.motion import flow_method
 from vmatte.job import (
@@ -45,11 +45,12 @@ from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.models.placement import frames_at_once, frames_device, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
-from vmatte.options import DEFAULT_UPSAMPLING, BlurPlate, FilePlate, Screen, SmoothingMethod, Upsampling
-from vmatte.pipeline import kept_mattes, layers, mattes, settled_mattes, smoothing_for
+from vmatte.options import DEFAULT_UPSAMPLING, BlurPlate, FilePlate, NoPlate, Screen, SmoothingMethod, Upsampling
+from vmatte.pipeline import DEPTH, kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
+from vmatte.prefetch import share
 from vmatte.screens import check_clean_plate, find_screens, screen_key
-from vmatte.segment_folder import remove, write_whole
+from vmatte.segment_folder import SegmentFolder, write_whole
 from vmatte.segments import Segment, plan_segments, runs_of
 from vmatte.shots import find_shots
 from vmatte.stages.key import ScreenKey
@@ -59,7 +60,7 @@ from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
 from vmatte.video.verify import verify
 from vmatte.video.write import encode, writing
-from vmatte.workdir import WorkFolder, check_output, open_work_folder, publish, was_published
+from vmatte.workdir import WorkFolder, already_there, check_output, open_work_folder, publish, whole_of
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +69,24 @@ OnFrames = Callable[[int, int, Stopwatch], None]
 
 
 @dataclass(frozen=True, slots=True)
+class OutputReport:
+    """A file, or folder of pictures, that is there."""
+
+    path: Path
+    layer: str
+    encoding: str
+    alpha: str
+    """`straight` or `premultiplied`, of a cutout."""
+    sha256: str
+    """Of its bytes; of all pictures in order, for a sequence."""
+
+
+@dataclass(frozen=True, slots=True)
 class RenderReport:
     """What a render came to. `seconds` is wall time; `frames` are the output's, `lost` counts frames of the clip that
     could not be decoded."""
 
-    output: Path
+    outputs: tuple[OutputReport, ...]
     frames: int
     lost: int
     seconds: float
@@ -82,10 +96,18 @@ class RenderReport:
     """Of the network's weights."""
     weights_sha256: str | None
     """Of the network's weights; None for a model without."""
-    sha256: str
-    """Of the output; of all pictures in order, for a sequence."""
     matte: str | None
     """What its matte is kept under; None where it is not."""
+
+    @property
+    def output(self) -> Path:
+        """The first one."""
+        return self.outputs[0].path
+
+    @property
+    def sha256(self) -> str:
+        """Of the first output."""
+        return self.outputs[0].sha256
 
     @property
     def fps(self) -> float:
@@ -109,6 +131,10 @@ class Plan:
     """Of what the matte depends on."""
     fingerprint: str
     """Of what the output's pixels depend on."""
+
+    @property
+    def output_paths(self) -> list[Path]:
+        return [output.path for output in self.job.outputs]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +185,7 @@ def render_job(
     started = time.perf_counter()
     plan = plan_job(job, runtime)
     announce(plan)
-    with open_work_folder(job.output, plan.fingerprint) as work:
+    with open_work_folder(plan.output_paths, plan.fingerprint) as work:
         report = published(plan, work)
         if report is None:
             network, stopwatch = Network(plan, on_weights), Stopwatch()
@@ -179,8 +205,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     check_clean_plate(job.screen, clip.path, size)
     canvas = plan_canvas(job, clip, check_plate(job.background) if isinstance(job.background, FilePlate) else None)
     paths = list(job.files.values())
-    if not was_published(job.output):
-        check_output(job.output, paths, overwrite=runtime.overwrite, folder=job.row.is_sequence)
+    _check_outputs(job, already_there([output.path for output in job.outputs]), overwrite=runtime.overwrite)
     choice = choose(job.model, job.weights, runtime)
     spec = choice.spec
     smoothing = smoothing_for(job.smoothing, spec)
@@ -205,10 +230,18 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         matte=matte_fingerprint,
         job=job.relocated(lambda _: Path()).model_dump(mode="json"),
         inputs=[sha256 for _, sha256 in inputs],
-        encoding=repr(job.row),
+        encodings=repr([output.row for output in job.outputs]),
         codecs=repr((av.__version__, av.library_versions)),  # segments of two encoders need not join
     )
     return Plan(job, runtime, clip, canvas, choice, smoothing, tuple(segments), inputs, matte_fingerprint, whole)
+
+
+def _check_outputs(job: RenderJob, own: set[Path], *, overwrite: bool) -> None:
+    """JobError for an output that may not be written; those are let through that an earlier run of the job wrote."""
+    for output in job.outputs:
+        if output.path not in own:
+            paths = list(job.files.values())
+            check_output(output.path, paths, overwrite=overwrite, folder=output.row.is_sequence)
 
 
 def announce(plan: Plan) -> None:
@@ -217,14 +250,18 @@ def announce(plan: Plan) -> None:
     job = plan.job
     looks = {"light wrap": job.light_wrap, "color match": job.color_match, "shadow": job.shadow, "grain": job.grain}
     idle = [name for name, option in looks.items() if option is not None]
-    if idle and job.layer == "cutout":
+    if len(job.outputs) > 1:
+        logger.info("%s", "; ".join(f"{output.path.name}: {output.what}" for output in job.outputs))
+    if not job.composes and not isinstance(job.background, NoPlate):
+        logger.warning("no output is a composite: nothing comes of the background")
+    elif idle and not job.composes:
         logger.warning("a cutout has no background: nothing comes of %s", ", ".join(idle))
     if job.color_match is not None and isinstance(job.background, BlurPlate):
         logger.warning("the blurred background is the clip's own: nothing comes of color match")
     if plan.clip.delivery.color.transfer in HDR_TRANSFERS:
         clip = plan.job.clip
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", clip)
-        if plan.job.blend == "linear" and plan.job.layer == "composite":
+        if plan.job.blend == "linear" and plan.job.composes:
             logger.info("%s: edges are mixed as codes, for HDR's light is not that of an SDR plate", clip)
 
 
@@ -281,49 +318,72 @@ def _tasks(plan: Plan, segments: Sequence[Segment], work: WorkFolder, kept: Kept
 def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
     """Join the finished segments, verify the whole and give it its name. `started` is by `time.perf_counter`."""
     job, clip, choice = plan.job, plan.clip, plan.choice
-    row = job.row
-    segments = [_finished(work, segment, row.suffix) for segment in plan.segments]
-    written = [number for segment in segments for number in segment.written]
+    segments = [_written(work, segment) for segment in plan.segments]
+    written = [number for numbers in segments for number in numbers]
     if not written:
         raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
     check_unchanged(plan)
-    whole = work.whole.with_suffix(row.suffix)
-    remove(whole)
-    output = plan.canvas.output
-    join([segment for segment in segments if segment.written], output, row, whole)
-    verify(whole, output, row, written, alpha=job.layer == "cutout")
+    wholes = [_put_together(plan, work, place, written) for place in range(len(job.outputs))]
     report = RenderReport(
-        output=job.output,
+        outputs=tuple(
+            OutputReport(output.path, output.layer, output.encoding, output.alpha, sha256_of_output(whole))
+            for output, whole in zip(job.outputs, wholes, strict=True)
+        ),
         frames=len(written),
         lost=clip.promised_frames - clip.frames + plan.canvas.hidden(written),
         seconds=time.perf_counter() - started,
         model=choice.spec.name,
         licence="unknown: weights of your own" if choice.licence is None else choice.licence.name,
         weights_sha256=choice.weights_sha256,
-        sha256=sha256_of_output(whole),
         matte=plan.matte_fingerprint if _keeps_mattes(plan) else None,
     )
-    with writing(whole):
-        work.note_report(asdict(report) | {"output": str(report.output)})
-    publish(whole, job.output, overwrite=plan.runtime.overwrite)
+    own = work.own(plan.output_paths)
+    with writing(wholes[0]):
+        work.note_report(_as_noted(report), {output.path: output.sha256 for output in report.outputs})
+    for output, whole in zip(job.outputs, wholes, strict=True):
+        publish(whole, output.path, overwrite=plan.runtime.overwrite or output.path in own)
     return report
 
 
-def _finished(work: WorkFolder, segment: Segment, suffix: str) -> EncodedSegment:
-    path, written = work.segments.file(segment.number, suffix), work.segments.written(segment.number)
+def _as_noted(report: RenderReport) -> dict[str, object]:
+    return asdict(report) | {"outputs": [asdict(output) | {"path": str(output.path)} for output in report.outputs]}
+
+
+def _put_together(plan: Plan, work: WorkFolder, place: int, written: list[int]) -> Path:
+    """The output of that number, whole and verified, where it waits for its name."""
+    output = plan.job.outputs[place]
+    files = [_file_of(work, segment, plan.job, place) for segment in plan.segments]
+    whole = whole_of(output.path, output.row.suffix)
+    join([segment for segment in files if segment.written], plan.canvas.output, output.row, whole)
+    verify(whole, plan.canvas.output, output.row, written, alpha=output.layer == "cutout")
+    return whole
+
+
+def _suffix(job: RenderJob, place: int) -> str:
+    """Of a segment's file, for the output of that number."""
+    return f"{f'.{place}' if place else ''}{job.outputs[place].row.suffix}"
+
+
+def _file_of(work: WorkFolder, segment: Segment, job: RenderJob, place: int) -> EncodedSegment:
+    return EncodedSegment(work.segments.file(segment.number, _suffix(job, place)), _written(work, segment))
+
+
+def _written(work: WorkFolder, segment: Segment) -> tuple[int, ...]:
+    written = work.segments.written(segment.number)
     if written is None:
+        path = work.segments.folder / f"{segment.number:06d}"
         raise EncodeError(f"{path} is gone, or was changed, since it was finished; run again")
-    return EncodedSegment(path, written)
+    return written
 
 
 def published(plan: Plan, work: WorkFolder) -> RenderReport | None:
     """What a run of this job came to that was killed between giving the output its name and cleaning up."""
-    report = work.published(plan.job.output)
+    report = work.published(plan.output_paths)
     if report is None:
-        paths = [path for path, _ in plan.inputs]
-        check_output(plan.job.output, paths, overwrite=plan.runtime.overwrite, folder=plan.job.row.is_sequence)
+        _check_outputs(plan.job, work.own(plan.output_paths), overwrite=plan.runtime.overwrite)
         return None
-    return RenderReport(**{**report, "output": plan.job.output})  # type: ignore[arg-type]
+    outputs = [OutputReport(**{**noted, "path": Path(noted["path"])}) for noted in report.pop("outputs")]
+    return RenderReport(outputs=tuple(outputs), **report)
 
 
 class Network:
@@ -443,7 +503,7 @@ def _render(
         ahead = next(batches, None)
         for segment in segments:
 
-            def its_own(stop: int = canvas.shown(segment.frames).stop) -> Iterator[LayerBatch]:
+            def its_own(stop: int = canvas.shown(segment.frames).stop) -> Iterator[RenderedBatch]:
                 nonlocal ahead
                 while ahead is not None and ahead.index.start < stop:
                     yield ahead
@@ -456,11 +516,26 @@ def _render(
             own = its_own()
             if kept is not None and not task.recalled and _keeps_mattes(plan):
                 own = kept.keep(segment, own)
-            path = folder.unfinished(segment.number, job.row.suffix)
             with stopwatch.step("encode"):
-                written = encode(own, path, job.row, clip.delivery, canvas.output.rate)
-            with writing(path):
-                folder.finish(segment.number, [job.row.suffix], written)
+                written = _encode(own, plan, folder, segment)
+            with writing(folder.folder):
+                folder.finish(segment.number, [_suffix(job, place) for place in range(len(job.outputs))], written)
+
+
+def _encode(rendered: Iterator[RenderedBatch], plan: Plan, folder: SegmentFolder, segment: Segment) -> list[int]:
+    """Write a segment's files, one for each output, and return the numbers of the frames that are in them."""
+
+    def encoder(place: int) -> Callable[[Iterator[RenderedBatch]], list[int]]:
+        row = plan.job.outputs[place].row
+        path = folder.unfinished(segment.number, _suffix(plan.job, place))
+
+        def encode_own(batches: Iterator[RenderedBatch]) -> list[int]:
+            own = (batch.layers[place] for batch in batches)
+            return encode(own, path, row, plan.clip.delivery, plan.canvas.output.rate)
+
+        return encode_own
+
+    return share(rendered, [encoder(place) for place in range(len(plan.job.outputs))], DEPTH)[0]
 
 
 def find_analysis(task: Task, network: Network, kept: KeptMattes | None, stopwatch: Stopwatch) -> Analysis:

@@ -1,11 +1,16 @@
-"""Where a render lives until it is whole: a hidden folder beside the output, which outlives a crash.
+"""Where a render lives until it is whole: a hidden folder beside its first output, which outlives a crash.
 
 .NAME.vmatte/lock                   held by the one render that works here
 .NAME.vmatte/job.json               what the finished parts are parts of: the job's fingerprint
 .NAME.vmatte/analysis.json          what the whole clip had to tell, where the job asks for it
 .NAME.vmatte/segments/000007.mov    written as 000007.part.mov, then renamed
+.NAME.vmatte/segments/000007.1.mov  the same of the second output
 .NAME.vmatte/segments/000007.json   written last: from here on the segment exists
-.NAME.vmatte/published.json         the report, written before the output gets its name
+.NAME.vmatte/whole.mov              the joined output, before it gets its name
+.NAME.vmatte/published.json         the report, written before the outputs get their names
+
+Beside every other output lies such a folder too, with a lock and what is joined: a name is given in one step only where
+the file already lies on the same disk.
 """
 
 from __future__ import annotations
@@ -14,9 +19,10 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import BaseFileLock
 
@@ -66,14 +72,24 @@ def _check_folder(output: Path, *, overwrite: bool) -> None:
         raise JobError(f"folder {output} holds other things than pictures ({strangers[0]}); give another name")
 
 
-def was_published(output: Path) -> bool:
-    """Whether a render gave the output its name, and was killed before it could clean up.
+def make_folders(outputs: Sequence[Path]) -> None:
+    """Make the folders that the outputs lie in. Raises JobError."""
+    for output in outputs:
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JobError(f"the folder {output.parent} cannot be made: {error.strerror}") from error
 
-    Where it was killed in the very last step of that, what is left of its folder goes.
+
+def already_there(outputs: Sequence[Path]) -> set[Path]:
+    """Those that a render of these outputs gave their names before it was killed: they are its own.
+
+    Where it was killed in the very last step of cleaning up, what is left of its folder goes.
     """
-    work = _folder_of(output)
-    if work.published(output) is not None:
-        return True
+    work = _folder_of(outputs[0])
+    own = work.own(outputs)
+    if own:
+        return own
     with suppress(OSError):
         if _is_bare(work) and (lock := take_lock(work.path)) is not None:
             try:
@@ -81,7 +97,7 @@ def was_published(output: Path) -> bool:
                     _clear(work)
             finally:
                 lock.release()
-    return False
+    return set()
 
 
 def _is_bare(work: WorkFolder) -> bool:
@@ -96,40 +112,55 @@ class WorkFolder:
         self.segments = SegmentFolder(path / "segments")
 
     @property
-    def whole(self) -> Path:
-        """Where the output lies before it gets its name, without its suffix."""
-        return self.path / "whole"
-
-    @property
     def analysis(self) -> Path:
         """Where lies what was found of the whole clip."""
         return self.path / "analysis.json"
 
-    def note_report(self, report: dict[str, object]) -> None:
-        """Keep what a second run will say if this one is killed between giving the output its name and cleaning up."""
-        write_whole(self.path / "published.json", json.dumps(report))
+    def note_report(self, report: dict[str, object], sha256: dict[Path, str]) -> None:
+        """Keep what a second run will say if this one is killed between giving the outputs their names and cleaning up,
+        and by what it will know them."""
+        known = {str(path): each for path, each in sha256.items()}
+        write_whole(self.path / "published.json", json.dumps({"report": report, "sha256": known}))
 
-    def published(self, output: Path) -> dict[str, object] | None:
-        """The report of a run that gave the output its name, and was killed before it could clean up.
-
-        The output's bytes say so: what lies under the name may also be an older output, or another's.
-        """
-        try:
-            report = json.loads((self.path / "published.json").read_bytes())
-            return report if sha256_of_output(output) == report["sha256"] else None
-        except (OSError, ValueError, LookupError, TypeError):
+    def published(self, outputs: Sequence[Path]) -> dict[str, Any] | None:
+        """The report of a run that gave all outputs their names, and was killed before it could clean up."""
+        if self.own(outputs) != set(outputs):
             return None
+        report: dict[str, Any] = self._noted()["report"]
+        return report
+
+    def own(self, outputs: Sequence[Path]) -> set[Path]:
+        """Those of the outputs that lie under their names and are of this render.
+
+        Their bytes say so: what lies under a name may also be an older output, or another's.
+        """
+        found = set()
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            known = self._noted()["sha256"]
+            for path in outputs:
+                with suppress(OSError, LookupError):
+                    if sha256_of_output(path) == known[str(path)]:
+                        found.add(path)
+        return found
+
+    def _noted(self) -> dict[str, Any]:
+        noted: dict[str, Any] = json.loads((self.path / "published.json").read_bytes())
+        return noted
 
 
 @contextmanager
-def open_work_folder(output: Path, fingerprint: str) -> Iterator[WorkFolder]:
+def open_work_folder(outputs: Sequence[Path], fingerprint: str) -> Iterator[WorkFolder]:
     """The job's folder, with what an earlier run of the same job finished; of another job nothing is kept.
 
-    It is gone when the context ends well, and where nothing in it is finished. Raises JobError where the place cannot
+    It is gone when the context ends well, and where nothing in it is finished. Raises JobError where a place cannot
     be written, and where another vmatte is at work in it.
     """
+    output, *others = outputs
     work = _folder_of(output)
-    with _locked(work, output):
+    with ExitStack() as stack:
+        stack.enter_context(_locked(work, output))
+        for other in others:
+            stack.enter_context(_place_beside(other))
         try:
             _take_over(work, output, fingerprint)
         except OSError as error:
@@ -140,6 +171,26 @@ def open_work_folder(output: Path, fingerprint: str) -> Iterator[WorkFolder]:
             _leave(work, output)
             raise
         _clear(work)
+
+
+@contextmanager
+def _place_beside(output: Path) -> Iterator[None]:
+    """The folder in which an output that is not the first is put together; gone when the context ends."""
+    work = _folder_of(output)
+    with _locked(work, output):
+        _give_back_replaced(work, output)
+        try:
+            yield
+        finally:
+            _give_back_replaced(work, output)
+            _clear(work)
+
+
+def whole_of(output: Path, suffix: str) -> Path:
+    """Where an output lies before it gets its name; what lay there is gone."""
+    whole = (_folder_of(output).path / "whole").with_suffix(suffix)
+    remove(whole)
+    return whole
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The chain on a CUDA device gives what it gives on the CPU."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,13 +10,13 @@ import torch
 from vmatte.analysis import Grade, Grain
 from vmatte.canvas import place_on
 from vmatte.clip import Coding, ColorTags
-from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, SubjectBatch
+from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, RenderedBatch, SubjectBatch
 from vmatte.imaging.blur import blur_around
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.grain import LEVELS
 from vmatte.models.catalogue import load_model
 from vmatte.options import ContactShadow, LightWrap, Subject
-from vmatte.stages.compose import Look, compose, cut_out
+from vmatte.stages.compose import LayerMaker, Look, PlatePlanes, compose, cut_out, in_step
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
@@ -51,20 +52,18 @@ def plate(subject: SubjectBatch) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.full_like(frames.luma, 80).float()[:1], torch.full_like(frames.chroma, 90).float()[:1]
 
 
+def maker(chain: str, plate: PlatePlanes, look: Look) -> LayerMaker:
+    return partial(compose, plate=plate, look=look) if chain == "compose" else partial(cut_out, alpha_bits=10)
+
+
 def rendered(device: str, chain: str, color: ColorTags) -> list[LayerBatch]:
     model = load_model("luma-key", device=device)
     coding = Coding(BT709, 8 if color is BT709 else 10)
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
-    layers = list(
-        download(
-            compose(foreground(mattes, "estimate"), plate, Look("linear"))
-            if chain == "compose"
-            else cut_out(foreground(mattes, "estimate"), alpha_bits=10)
-        )
-    )
-    for layer in layers:
-        layer.wait()
-    return layers
+    layers = list(download(in_step(foreground(mattes, "estimate"), [maker(chain, plate, Look("linear"))])))
+    for batch in layers:
+        batch.wait()
+    return [batch.layers[0] for batch in layers]
 
 
 @gpu
@@ -97,13 +96,7 @@ def test_after_the_first_batch_nothing_waits_for_the_device(chain: str, color: C
     model = load_model("luma-key", device="cuda")
     coding = Coding(BT709, 8 if color is BT709 else 10)
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
-    layers = iter(
-        download(
-            compose(foreground(mattes, "estimate"), blurred, LOOK)
-            if chain == "compose"
-            else cut_out(foreground(mattes, "estimate"), alpha_bits=10)
-        )
-    )
+    layers = iter(download(in_step(foreground(mattes, "estimate"), [maker(chain, blurred, LOOK)])))
     next(layers)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -157,8 +150,10 @@ def test_birefnet_on_cuda_is_within_two_levels_of_the_cpu(precision: str) -> Non
 
 def test_on_a_cpu_download_gives_what_it_gets() -> None:
     layer = LayerBatch(range(1), torch.zeros(1, 1, 4, 4), torch.ones(1, 2, 2, 2), None)
-    (same,) = download([layer])
-    same.wait()
+    (batch,) = download([RenderedBatch((layer, layer))])
+    batch.wait()
+    same, again = batch.layers
+    assert again is same
     assert same.luma.data_ptr() == layer.luma.data_ptr()
     assert same.chroma.data_ptr() == layer.chroma.data_ptr()
     assert same.alpha is None

@@ -79,7 +79,7 @@ class Finished:
 
 def finished(report: RenderReport) -> Finished:
     """What a render came to, and what its output looks like. JobError where that is gone."""
-    stamp = output_stamp(report.output)
+    stamp = output_stamp([output.path for output in report.outputs])
     if stamp is None:
         raise JobError(f"{report.output} was removed as soon as it was there")
     return Finished(

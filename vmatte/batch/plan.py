@@ -244,7 +244,8 @@ class _Seen:
 
     def seconds(self, job: RenderJob, clip: _Clip, output: _Clip, choice: Choice, *, mattes: bool) -> float | None:
         """What a render takes, roughly: the network is timed on one frame, the rest goes by the picture's size."""
-        encoding_ms = _CPU_MS_A_MEGAPIXEL[job.encoding] * output.megapixels * output.frames
+        a_megapixel = sum(_CPU_MS_A_MEGAPIXEL[each.encoding] for each in job.outputs)
+        encoding_ms = a_megapixel * output.megapixels * output.frames
         network_s: float | None = 0.0
         smoothing_ms = 0.0
         if mattes:
@@ -303,15 +304,16 @@ def _raised(checks: Sequence[Callable[[], object]]) -> Iterator[VmatteError]:
 
 def _check_output(job: RenderJob, inputs: list[Path], *, overwrite: bool) -> None:
     """As a render does, but for folders that it will find made."""
-    folder = job.output.absolute().parent
-    if folder.is_dir():
-        check_output(job.output, inputs, overwrite=overwrite, folder=job.row.is_sequence)
-    else:
-        folder = _made_folder(job.output)
-        if not folder.is_dir():
-            raise JobError(f"{job.output}: {folder} is a file, not a folder; give another name")
-    if not os.access(folder, os.W_OK):
-        raise JobError(f"folder {folder} for {job.output.name} cannot be written: permission denied")
+    for output in job.outputs:
+        folder = output.path.absolute().parent
+        if folder.is_dir():
+            check_output(output.path, inputs, overwrite=overwrite, folder=output.row.is_sequence)
+        else:
+            folder = _made_folder(output.path)
+            if not folder.is_dir():
+                raise JobError(f"{output.path}: {folder} is a file, not a folder; give another name")
+        if not os.access(folder, os.W_OK):
+            raise JobError(f"folder {folder} for {output.path.name} cannot be written: permission denied")
 
 
 def _made_folder(output: Path) -> Path:
@@ -320,7 +322,8 @@ def _made_folder(output: Path) -> Path:
 
 
 def _output_bytes(job: RenderJob, output: _Clip) -> int:
-    return round(_BYTES_A_PIXEL[job.encoding, job.layer] * output.megapixels * 1e6 * output.frames)
+    a_pixel = sum(_BYTES_A_PIXEL[each.encoding, each.layer] for each in job.outputs)
+    return round(a_pixel * output.megapixels * 1e6 * output.frames)
 
 
 def _network_seconds(choice: Choice, clip: _Clip) -> float | None:

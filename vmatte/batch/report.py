@@ -103,7 +103,7 @@ def flicker_of(job: RenderJob, matte: str | None) -> float | None:
     try:
         if matte is not None and (found := _flicker_of_kept(job, matte)) is not None:
             return found
-        steadiness = measure(job.output, source=job.clip).steadiness if job.layer == "cutout" else None
+        steadiness = measure(job.output, source=job.clip).steadiness if job.outputs[0].layer == "cutout" else None
     except VmatteError:
         return None
     return None if steadiness is None else steadiness.flicker
@@ -131,7 +131,7 @@ def poster(job: RenderJob) -> str | None:
         size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
         number = min(_POSTER_FRAME, pictures.frames - 1)
         pixels = next(islice(pictures, number, None)).rgb(size)
-        if job.layer == "cutout":
+        if job.outputs[0].layer == "cutout":
             pixels = _over_checkers(pixels, next(islice(open_mattes(job.output), number, None)))
     except (VmatteError, StopIteration):  # removed or replaced since
         return None

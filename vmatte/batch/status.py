@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ class JobStatus:
     """Its place in the job file."""
     clip: str
     output: str
+    """The first, by which the job is known."""
     fingerprint: str
     """Of the job and of the files it reads; another one means other pixels."""
     state: State = "waiting"
@@ -55,6 +56,12 @@ class JobStatus:
     """What its matte is kept under in the cache."""
     output_bytes: int | None = None
     output_mtime_ns: int | None = None
+    beside: tuple[str, ...] = ()
+    """The other outputs."""
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [Path(output) for output in (self.output, *self.beside)]
 
 
 class Board:
@@ -150,8 +157,8 @@ def read_earlier_run(path: Path) -> EarlierRun:
         if found["version"] != VERSION:
             raise JobError(f"{path} is of another version of vmatte; remove it, or name another with --status")
         seen = (*found.get("others", ()), *found["jobs"])
-        jobs = [JobStatus(**{name: job[name] for name in names}) for job in seen]
-        jobs = [replace(job, warnings=tuple(job.warnings)) for job in jobs]
+        jobs = [JobStatus(**{name: job[name] for name in names & job.keys()}) for job in seen]
+        jobs = [replace(job, warnings=tuple(job.warnings), beside=tuple(job.beside)) for job in jobs]
         return EarlierRun(
             {job.output: job for job in jobs}, found["state"] != "finished", found["started"], found["updated"]
         )
@@ -168,8 +175,9 @@ def first_status(entry: Entry, earlier: EarlierRun, *, again: bool) -> tuple[Job
     one that it wrote. An output that the batch wrote itself may be replaced; a stranger only where the job, or `again`,
     says so.
     """
-    status = JobStatus(entry.where, str(entry.job.clip), str(entry.job.output), fingerprint(entry.job))
-    before, stamp = earlier.jobs.get(status.output), output_stamp(entry.job.output)
+    output, *beside = (str(each.path) for each in entry.job.outputs)
+    status = JobStatus(entry.where, str(entry.job.clip), output, fingerprint(entry.job), beside=tuple(beside))
+    before, stamp = earlier.jobs.get(status.output), output_stamp(status.outputs)
     replaceable = again or entry.runtime.overwrite
     if before is None or stamp is None:
         return status, replaceable
@@ -193,7 +201,7 @@ def others(earlier: EarlierRun, jobs: Iterable[JobStatus]) -> list[JobStatus]:
     return [
         job
         for output, job in earlier.jobs.items()
-        if output in rest and output_stamp(Path(output)) == (job.output_bytes, job.output_mtime_ns)
+        if output in rest and output_stamp(job.outputs) == (job.output_bytes, job.output_mtime_ns)
     ]
 
 
@@ -204,8 +212,16 @@ def fingerprint(job: RenderJob) -> str:
     return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
 
 
-def output_stamp(output: Path) -> tuple[int, int] | None:
-    """(bytes, time of the last change in ns) of a file, or of all files in a folder; None where there is nothing."""
+def output_stamp(outputs: Sequence[Path]) -> tuple[int, int] | None:
+    """(bytes, time of the last change in ns) of all outputs together; None where one of them is not there."""
+    stamps = [stamp for stamp in map(_stamp_of_output, outputs) if stamp is not None]
+    if len(stamps) < len(outputs):
+        return None
+    return sum(size for size, _ in stamps), max(changed for _, changed in stamps)
+
+
+def _stamp_of_output(output: Path) -> tuple[int, int] | None:
+    """Of a file, or of all files in a folder."""
     try:
         if not output.is_dir():
             return _stamp(output)

@@ -26,9 +26,9 @@ from vmatte.batch.messages import (
     Work,
     finished,
 )
-from vmatte.errors import JobError, VmatteError
-from vmatte.job import RenderJob
+from vmatte.errors import VmatteError
 from vmatte.stopwatch import Stopwatch
+from vmatte.workdir import make_folders
 
 _TELL_S = 0.25
 """Between two reports of a job's progress, at least."""
@@ -140,7 +140,7 @@ def _rendered(work: Work, driver: _Driver) -> Finished | Failed:
 def _render(work: Work, driver: _Driver) -> Finished:
     from vmatte.render import render_job
 
-    _make_folder(work.job)
+    make_folders([output.path for output in work.job.outputs])
     told = 0.0
 
     def on_frames(done: int, total: int, _: Stopwatch) -> None:
@@ -157,10 +157,3 @@ def _render(work: Work, driver: _Driver) -> Finished:
 
     report = render_job(work.job, work.runtime, on_frames=on_frames, on_weights=on_weights)
     return finished(report)
-
-
-def _make_folder(job: RenderJob) -> None:
-    try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JobError(f"the folder {job.output.parent} cannot be made: {error.strerror}") from error

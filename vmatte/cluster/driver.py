@@ -23,7 +23,7 @@ from vmatte.kept_mattes import KeptMattes
 from vmatte.models.weights import cache_folder
 from vmatte.render import Plan, RenderReport, Task, kept_mattes_of, published, todo
 from vmatte.segments import Segment
-from vmatte.workdir import WorkFolder, open_work_folder
+from vmatte.workdir import WorkFolder, make_folders, open_work_folder
 
 logger = logging.getLogger(__name__)
 
@@ -353,9 +353,9 @@ class _Driver:
         if errand.kind == "plan":
             job = self._jobs[number]
             try:
-                job.output.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                self._fail(number, f"the folder {job.output.parent} cannot be made: {error.strerror}")
+                make_folders([output.path for output in job.outputs])
+            except JobError as error:
+                self._fail(number, str(error))
                 return
             ref = actor.plan.remote(job, self._runtimes[number])
         else:
@@ -383,7 +383,7 @@ class _Driver:
         plan = self._planned.pop(number)
         locks = ExitStack()
         try:
-            work = locks.enter_context(open_work_folder(plan.job.output, plan.fingerprint))
+            work = locks.enter_context(open_work_folder(plan.output_paths, plan.fingerprint))
             report = published(plan, work)
             if report is not None:
                 locks.close()

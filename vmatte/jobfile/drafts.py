@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vmatte.encodings import Encoding
-from vmatte.job import DEFAULT_MODEL, RenderJob, Runtime, choose_encoding, make_job, parse_background, parse_smoothing
+from vmatte.job import DEFAULT_MODEL, RenderJob, Runtime, make_job, parse_background, parse_smoothing
 from vmatte.jobfile.keys import JOB_KEYS, Setting, Value
 from vmatte.jobfile.names import FIELDS, check_template, escape_braces, expand
 from vmatte.jobfile.problems import Place, Problems
 from vmatte.options import BlurPlate, ColorPlate, FilePlate, GradientPlate, NoPlate, Plate
+from vmatte.outputs import Output, OutputWords, make_output, parse_output
 
 FILES = ("garbage", "hold-out", "screen", "clean-plate")
 """The keys, beside the background and the weights, that may name a file."""
@@ -23,20 +23,27 @@ FILES = ("garbage", "hold-out", "screen", "clean-plate")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """A render as far as it can be known. `job` and `output` are None where a problem says why not."""
+    """A render as far as it can be known. `job` is None, and `outputs` are empty, where a problem says why."""
 
     clip: Path
     place: Place
     from_glob: bool
     job: RenderJob | None
     runtime: Runtime
-    output: Path | None
+    outputs: tuple[_Named, ...]
     beside: dict[str, Path]
     """The files that are read beside the clip and the weights, by what they are."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Named:
+    """An output of a draft, by its name."""
+
+    path: Path
     fields: dict[str, str]
     """What a template's fields come to."""
     used: frozenset[str]
-    """The fields that the output's template has."""
+    """The fields that its template has."""
 
 
 def draft(
@@ -56,34 +63,53 @@ def draft(
     smoothing = _smoothing(layer, place, problems)
     files = {word.replace("-", "_"): _file(word, layer[word], problems) for word in FILES if word in layer}
     job: RenderJob | None = None
-    fields: dict[str, str] = {}
-    used: frozenset[str] = frozenset()
+    named: list[_Named] = []
     if not unsound & {"bg", "format", "output"}:
         # Blamed is what chose the encoding: mostly it is that which does not fit.
         with problems.noted(next((layer[word].node.place for word in ("format", "output") if word in values), place)):
-            template, encoding = _text(values.get("output")), _text(values.get("format"))
-            used = frozenset() if template is None else check_template(template)
-            row = _row(template, used, encoding, cutout=isinstance(background, NoPlate))
-            fields = {
-                "stem": clip.stem,
-                "plate": plate_name,
-                "shot": shot,
-                "format": row.name,
-                "suffix": row.suffix,
-                "model": str(values.get("model", DEFAULT_MODEL)).replace(":", "-"),
-                "layer": "cutout" if isinstance(background, NoPlate) else "composite",
-            }
             words: dict[str, Any] = {
                 key.parameter: values[key.word] for key in JOB_KEYS if key.word in values.keys() - unsound
             }
             words |= {"background": background, "weights": weights, "smooth": smoothing, "strength": None} | files
-            if template is not None:
-                words["output"] = _filled(template, layer["output"].folder, fields)
+            templates = _output_words(values.get("output"))
+            shared = {
+                "stem": clip.stem,
+                "plate": plate_name,
+                "shot": shot,
+                "model": str(values.get("model", DEFAULT_MODEL)).replace(":", "-"),
+            }
+            for said in templates:
+                used = check_template(said.path)
+                alone = len(templates) == 1
+                encoding = _text(values.get("format")) if alone else None
+                like = _like(said, used, encoding, plated=not isinstance(background, NoPlate), alone=alone)
+                fields = shared | _of_output(like)
+                named.append(_Named(_filled(said.path, layer["output"].folder, fields), fields, used))
+            if templates:
+                # By the layer that the template says, not by the name that it comes to.
+                words["output"] = [
+                    said.model_copy(update={"path": str(each.path), "layer": each.fields["layer"]})
+                    for said, each in zip(templates, named, strict=True)
+                ]
             job = make_job(clip, **words)
+            if not templates:
+                named = [_Named(job.output, shared | _of_output(job.outputs[0]), frozenset())]
     # A field whose setting cannot be read neither tells two renders apart nor makes them one.
-    output = None if job is None or (unsound & {"model"} and "model" in used) else job.output
+    if job is None:
+        named = []
+    named = [each for each in named if not (unsound & {"model"} and "model" in each.used)]
     beside = {} if job is None else {name: path for name, path in job.files.items() if name != "clip"}
-    return Draft(clip, place, from_glob, job, runtime, output, beside, fields, used)
+    return Draft(clip, place, from_glob, job, runtime, tuple(named), beside)
+
+
+def _output_words(value: Value) -> list[OutputWords]:
+    """What is said of each output, in templates."""
+    several = value if isinstance(value, tuple) else () if value is None else (value,)
+    return [parse_output(each) if isinstance(each, str) else each for each in several]
+
+
+def _of_output(output: Output) -> dict[str, str]:
+    return {"format": output.encoding, "suffix": output.row.suffix, "layer": output.layer}
 
 
 def check_names(word: str, setting: Setting, problems: Problems) -> Setting:
@@ -97,7 +123,8 @@ def check_names(word: str, setting: Setting, problems: Problems) -> Setting:
     elif setting.sound and word == "output" and setting.value is not None:
         before = len(problems.found)
         with problems.noted(setting.node.place):
-            check_template(str(setting.value))
+            for said in _output_words(setting.value):
+                check_template(said.path)
         return replace(setting, sound=len(problems.found) == before)
     return setting
 
@@ -181,13 +208,13 @@ def _smoothing(layer: dict[str, Setting], place: Place, problems: Problems) -> B
     return None
 
 
-def _row(template: str | None, used: frozenset[str], encoding: str | None, *, cutout: bool) -> Encoding:
-    """The encoding: by its name, else by the extension that the template itself writes, else the layer's default."""
-    if template is None or encoding is not None:
-        return choose_encoding(None, encoding, cutout=cutout)
-    written = Path(expand(template, escape_braces))
+def _like(said: OutputWords, used: frozenset[str], encoding: str | None, *, plated: bool, alone: bool) -> Output:
+    """The output that a template means but for its name: where the template leaves the extension open, the encoding is
+    the layer's usual one."""
+    written = Path(expand(said.path, escape_braces))
     is_open = "suffix" in used or "{" in written.suffix
-    return choose_encoding(None if is_open else written, None, cutout=cutout)
+    said = said.model_copy(update={"format": said.format or encoding})
+    return make_output(said, None if is_open or said.format else written, plated=plated, alone=alone)
 
 
 def _filled(template: str, folder: Path, fields: dict[str, str]) -> Path:
@@ -199,44 +226,44 @@ def without_clashes(drafts: list[Draft], problems: Problems) -> list[Draft]:
 
     Noted are outputs that are written twice, and those that are an input.
     """
-    writers: dict[Path, list[Draft]] = defaultdict(list)
+    writers: dict[Path, list[tuple[Draft, Path]]] = defaultdict(list)
     for each in drafts:
-        if each.output is not None:
-            writers[each.output.resolve()].append(each)
+        for named in each.outputs:
+            writers[named.path.resolve()].append((each, named.path))
     kept: list[Draft] = []
     for each in drafts:
-        others = [other for other in writers.get(each.clip.resolve(), []) if other.clip != each.clip]
+        others = [(other, path) for other, path in writers.get(each.clip.resolve(), []) if other.clip != each.clip]
         if others and each.from_glob:
             continue
         kept.append(each)
-        if each.output is not None and each.output.resolve() == each.clip.resolve():
-            problems.add(each.place, f"the output {each.output} is the clip itself; give another output")
-        for other in others:
-            problems.add(other.place, f"the output {other.output} is the clip of {each.place.label}; give another")
+        for named in each.outputs:
+            if named.path.resolve() == each.clip.resolve():
+                problems.add(each.place, f"the output {named.path} is the clip itself; give another output")
+        for other, output in others:
+            problems.add(other.place, f"the output {output} is the clip of {each.place.label}; give another")
         for name, path in each.beside.items():
-            for other in writers.get(path.resolve(), []):
-                problems.add(other.place, f"the output {other.output} is a {name}; give another output")
+            for other, output in writers.get(path.resolve(), []):
+                problems.add(other.place, f"the output {output} is a {name}; give another output")
     _note_clashes(kept, problems)
     return kept
 
 
 def _note_clashes(drafts: list[Draft], problems: Problems) -> None:
     """A problem for each place where outputs are written that another draft writes, too."""
-    first: dict[Path, Draft] = {}
-    clashes: dict[tuple[Place, Place], list[tuple[Draft, Draft]]] = defaultdict(list)
+    first: dict[Path, tuple[Draft, _Named]] = {}
+    clashes: dict[tuple[Place, Place], list[tuple[_Named, _Named]]] = defaultdict(list)
     for each in drafts:
-        if each.output is None:
-            continue
-        other = first.setdefault(each.output.resolve(), each)
-        if other is not each:
-            clashes[each.place, other.place].append((each, other))
+        for named in each.outputs:
+            other, others = first.setdefault(named.path.resolve(), (each, named))
+            if other is not each:
+                clashes[each.place, other.place].append((named, others))
     for (place, other_place), pairs in clashes.items():
         more = f" (and {len(pairs) - 1} more)" if len(pairs) > 1 else ""
         by = "more than once from here" if place == other_place else f"from here and from {other_place.label}"
-        problems.add(place, f"{pairs[0][0].output}{more} would be written {by}; {_telling_apart(pairs)}")
+        problems.add(place, f"{pairs[0][0].path}{more} would be written {by}; {_telling_apart(pairs)}")
 
 
-def _telling_apart(pairs: list[tuple[Draft, Draft]]) -> str:
+def _telling_apart(pairs: list[tuple[_Named, _Named]]) -> str:
     """What to do about pairs of renders that write the same output."""
     differing = [
         {name for name in FIELDS if one.fields[name] != other.fields[name] and name not in one.used}

@@ -34,8 +34,10 @@ from vmatte.options import (
     Strength,
     Subject,
 )
+from vmatte.outputs import OutputWords
 
-Value = str | int | float | bool | BaseModel | None
+Value = str | int | float | bool | BaseModel | tuple[Any, ...] | None
+"""A tuple where a key has several values."""
 
 
 def _models(union: Any) -> tuple[type[BaseModel], ...]:
@@ -84,6 +86,8 @@ class Key:
     meaning: str
     options: tuple[type[BaseModel], ...] = ()
     method: str | None = None
+    many: bool = False
+    """Whether a list of values may stand instead of one."""
 
     @property
     def word(self) -> str:
@@ -100,6 +104,7 @@ class Key:
 
 _WORDS = {
     "background": ("bg", "plate"),
+    "output": ("output", "outputs"),
     "encoding": ("format",),
     "strength": ("smooth-strength",),
     "licence_guard": ("license-guard", "licence-guard"),
@@ -113,7 +118,13 @@ _SHAPES: dict[str, tuple[Any, str, tuple[type[BaseModel], ...], str | None]] = {
         _models(Background),
         None,
     ),
-    "output": (str, "The file, or folder for png, with {fields} that tell renders apart.", (), None),
+    "output": (
+        str,
+        "The file, or folder of pictures, with {fields} that tell renders apart; a list for several from one pass. "
+        "Behind a name may stand its layer, its format and `premultiplied`, as in `cut.mov,premultiplied`.",
+        (OutputWords,),
+        "",
+    ),
     "encoding": (_one_of(list(ENCODINGS)), "By the output's extension where it is not given.", (), None),
     "weights": (str, _meaning(RenderJob, "weights"), (), None),
     "smooth": (
@@ -142,7 +153,7 @@ def _key(parameter: str, record: type[BaseModel]) -> Key:
     words = _WORDS.get(parameter, (parameter.replace("_", "-"),))
     if parameter in _SHAPES:
         annotation, meaning, options, method = _SHAPES[parameter]
-        return Key(words, parameter, annotation, meaning, options, method)
+        return Key(words, parameter, annotation, meaning, options, method, many=parameter == "output")
     record, name = PARTS.get(parameter, (record, parameter))
     entry = record.model_fields[name]
     # The field's own bounds stand beside its type.
@@ -190,14 +201,22 @@ def read_setting(key: Key, node: Node, folder: Path, problems: Problems) -> Sett
     if node.empty:
         quotes = "a colour with # needs quotes; " if key.word == "bg" else ""
         problems.add(node.place, f"{key.word} has no value; {quotes}give one, or leave the key out")
-    elif isinstance(node.content, dict) and key.options:
-        value = _read_option(key, node, node.content, problems)
+    elif isinstance(node.content, list) and key.many and node.content:
+        value = tuple(_read_value(key, each, problems) for each in node.content)
     elif node.content is not None:
-        try:
-            value = _validate(key.annotation, node.plain())
-        except ValidationError as error:
-            problems.add(node.place, _what(key.word, error, node))
+        value = _read_value(key, node, problems)
     return Setting(value, node, folder, sound=len(problems.found) == before and not node.empty)
+
+
+def _read_value(key: Key, node: Node, problems: Problems) -> Value:
+    if isinstance(node.content, dict) and key.options:
+        return _read_option(key, node, node.content, problems)
+    try:
+        value: Value = _validate(key.annotation, node.plain())
+    except ValidationError as error:
+        problems.add(node.place, _what(key.word, error, node))
+        return None
+    return value
 
 
 def _validate(annotation: Any, plain: Plain) -> Any:

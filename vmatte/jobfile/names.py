@@ -19,7 +19,7 @@ FIELDS = {
     "format": "the format's name",
     "suffix": "the format's extension with its dot",
     "model": "the model's name",
-    "layer": "cutout or composite",
+    "layer": "cutout, foreground, alpha or composite",
 }
 """What an output's name may hold in braces."""
 

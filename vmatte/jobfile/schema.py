@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Annotated, Any, Union
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from vmatte.jobfile.keys import KEYS, Key
 from vmatte.jobfile.names import FIELDS
@@ -89,4 +89,7 @@ def _values() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _type(key: Key) -> Any:
-    return Union[(key.annotation, *key.options)] if key.options else key.annotation
+    one = Union[(key.annotation, *key.options)] if key.options else key.annotation
+    if not key.many:
+        return one
+    return one | Annotated[list[one], Field(min_length=1)]  # type: ignore[valid-type]

@@ -1,15 +1,18 @@
-"""The subject becomes the layer that is written."""
+"""The subject becomes the layers that are written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import tee
 
+import torch
 from torch import Tensor
 
 from vmatte.analysis import Grade, Grain
-from vmatte.frames import LayerBatch, SubjectBatch
-from vmatte.imaging.color import black, downsample_chroma
+from vmatte.clip import Coding
+from vmatte.frames import LayerBatch, RenderedBatch, SubjectBatch
+from vmatte.imaging.color import black, downsample_chroma, rounded, strips
 from vmatte.imaging.compositing import alpha_codes, blank_hidden, near_matte, over
 from vmatte.imaging.grade import graded
 from vmatte.imaging.grain import grained
@@ -53,7 +56,7 @@ def compose(subjects: Iterable[SubjectBatch], plate: PlatePlanes, look: Look) ->
             luma, chroma = over(front[0], behind[0], alpha), over(front[1], behind[1], chroma_alpha)
         else:
             luma, chroma = over_as_light(front, behind, alpha, space, wrap)
-        yield LayerBatch(subject.index, luma, chroma, alpha=None, matte=subject.source.codes)
+        yield LayerBatch(subject.index, luma, chroma, alpha=None)
 
 
 def _graded(subject: SubjectBatch, grade_of: GradeOf | None) -> tuple[Tensor, Tensor]:
@@ -101,5 +104,34 @@ def cut_out(subjects: Iterable[SubjectBatch], alpha_bits: int) -> Iterator[Layer
             blank_hidden(subject.luma, near, black_luma, subject.size),
             blank_hidden(subject.chroma, near, black_chroma, subject.size),
             alpha,
-            matte=subject.source.codes,
         )
+
+
+def colors_alone(subjects: Iterable[SubjectBatch]) -> Iterator[LayerBatch]:
+    """The colours of a cutout without its alpha: what an editor calls the fill."""
+    for layer in cut_out(subjects, alpha_bits=8):
+        yield replace(layer, alpha=None)
+
+
+def matte_alone(subjects: Iterable[SubjectBatch], coding: Coding) -> Iterator[LayerBatch]:
+    """The matte as a gray picture in `coding`, from black to white."""
+    darkest, brightest = coding.luma_ends
+    for subject in subjects:
+        luma = torch.empty_like(subject.alpha, dtype=torch.uint8 if coding.bits == 8 else torch.uint16)
+        for rows in strips(subject.alpha):
+            luma[rows] = rounded(subject.alpha[rows] * (brightest - darkest) + darkest, coding.bits)
+        _, gray = black(coding)
+        chroma = torch.full_like(subject.chroma, gray, dtype=luma.dtype)
+        yield LayerBatch(subject.index, luma, chroma, alpha=None)
+
+
+LayerMaker = Callable[[Iterable[SubjectBatch]], Iterator[LayerBatch]]
+"""Makes of each batch one of the same frames, in order."""
+
+
+def in_step(subjects: Iterable[SubjectBatch], makers: Sequence[LayerMaker]) -> Iterator[RenderedBatch]:
+    """All that the makers make of the same subjects, batch by batch: none of them runs ahead."""
+    own, *copies = tee(subjects, len(makers) + 1)
+    made = [maker(copy) for maker, copy in zip(makers, copies, strict=True)]
+    for subject, *layers in zip(own, *made, strict=True):
+        yield RenderedBatch(tuple(layers), subject.source.codes)

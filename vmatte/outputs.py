@@ -1,0 +1,168 @@
+"""What comes of a render: which layer, in which encoding, under which name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import model_validator
+
+from vmatte.encodings import ENCODINGS, Encoding, encoding_for_suffix
+from vmatte.errors import JobError
+from vmatte.options import Record
+
+LayerName = Literal["cutout", "foreground", "alpha", "composite"]
+"""`cutout`: the subject with its alpha; `foreground`: its colours alone; `alpha`: the matte as a gray picture;
+`composite`: the subject over its background."""
+AlphaForm = Literal["straight", "premultiplied"]
+
+
+class Output(Record):
+    """A file, or a folder of pictures, that comes of a render."""
+
+    path: Path
+    encoding: str
+    layer: LayerName
+    alpha: AlphaForm = "straight"
+    """Of a cutout: its colours as they are, or multiplied with alpha."""
+
+    @property
+    def row(self) -> Encoding:
+        return ENCODINGS[self.encoding]
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        form = f"{self.alpha} " if self.layer == "cutout" else ""
+        return f"{form}{self.layer} as {self.encoding}"
+
+
+class OutputWords(Record):
+    """What is said of an output; what is left open follows from its name and from the job."""
+
+    path: str
+    format: str | None = None
+    """By the extension where it is not given."""
+    layer: LayerName | None = None
+    """With a background: a composite, or the cutout where there are several outputs and it has alpha; without: a
+    cutout. A name that ends in matte, foreground, cutout or composite says so too."""
+    alpha: AlphaForm | None = None
+    """Of a cutout: straight (where nothing is said) or premultiplied."""
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> OutputWords:
+        if not self.path:
+            raise ValueError("an output has no name")
+        return self
+
+
+def parse_output(text: str) -> OutputWords:
+    """What is said of an output on the command line: `cut.mov`, `cut.mov,premultiplied`, `matte.mp4,alpha,hevc`."""
+    path, said = text, dict[str, str]()
+    while "," in path:
+        before, _, word = path.rpartition(",")
+        key = _MEANINGS.get(word)
+        if key is None:
+            break
+        if key in said:
+            raise JobError(f"output {text!r} has two words for its {key}: {word} and {said[key]}; keep one of them")
+        path, said[key] = before, word
+    if not path:
+        raise JobError(f"output {text!r} has no name")
+    return OutputWords.model_validate({"path": path, **said})
+
+
+_MEANINGS = {
+    **dict.fromkeys(ENCODINGS, "format"),
+    **dict.fromkeys(get_args(LayerName), "layer"),
+    **dict.fromkeys(get_args(AlphaForm), "alpha"),
+}
+"""The words that may follow an output's name, and what they say."""
+
+_NAMED: dict[str, LayerName] = {
+    "matte": "alpha",
+    "foreground": "foreground",
+    "cutout": "cutout",
+    "composite": "composite",
+    "comp": "composite",
+}
+"""What the last word of a file's name says of its layer."""
+
+
+def make_output(said: OutputWords, path: Path | None, *, plated: bool, alone: bool) -> Output:
+    """The output that some words mean; JobError for what cannot be.
+
+    `plated`: the job has a background; `alone`: this is its only output. `path` None is settled by the caller, who
+    knows the clip: then the path stays empty.
+    """
+    row = choose_encoding(path, said.format, cutout=said.layer == "cutout" or not plated)
+    layer = said.layer or _layer_for(said.path, row, plated=plated, alone=alone)
+    what = said.path or f"the {layer}"
+    if layer == "composite" and not plated:
+        raise JobError(f"{what} is to be a composite, and no background is given; choose --bg")
+    if not row.carries(layer):
+        can = ", ".join(name for name, other in ENCODINGS.items() if other.carries(layer))
+        instead = "choose --bg, or one of" if layer == "cutout" and not plated else "choose one of"
+        lacks = "has no alpha, and no background is given" if not plated else f"cannot hold {_A[layer]}"
+        raise JobError(f"{row.name} {lacks}; {instead}: {can}")
+    if said.alpha == "premultiplied" and layer != "cutout":
+        raise JobError(f"{what} is {_A[layer]}, which has no alpha to be premultiplied with; leave that out")
+    return Output(path=path or Path(), encoding=row.name, layer=layer, alpha=said.alpha or "straight")
+
+
+_A = {"cutout": "a cutout", "foreground": "a foreground", "alpha": "a matte", "composite": "a composite"}
+
+
+def _layer_for(name: str, row: Encoding, *, plated: bool, alone: bool) -> LayerName:
+    words = re.split(r"[^a-z0-9]+", Path(name).stem.lower())
+    named = _NAMED.get(words[-1])
+    if named is not None and row.carries(named) and (plated or named != "composite"):
+        return named
+    if not plated:
+        return "cutout"
+    return "cutout" if not alone and row.carries("cutout") else "composite"
+
+
+def default_output(clip: Path, said: OutputWords, *, plated: bool) -> Output:
+    """The output of a job that names none: beside the clip, `NAME_composite.mp4` or `NAME_cutout.mov`."""
+    output = make_output(said, None, plated=plated, alone=True)
+    name = f"{clip.stem}_{output.layer}{output.row.suffix}"
+    return output.model_copy(update={"path": clip.with_name(name)})
+
+
+def check_apart(outputs: Sequence[Output]) -> None:
+    """JobError where two outputs have one name, or one lies in another."""
+    seen: dict[Path, Output] = {}
+    for output in outputs:
+        place = output.path.absolute()
+        if place in seen:
+            raise JobError(f"{output.path} is named as output twice; keep one of them, or name it another")
+        seen[place] = output
+    for output in outputs:
+        if any(parent in seen for parent in output.path.absolute().parents):
+            raise JobError(f"{output.path} lies in a folder that is an output itself; give another name")
+
+
+def choose_encoding(output: Path | None, name: str | None, *, cutout: bool) -> Encoding:
+    """The encoding of that name, or the one that the output's extension asks for. JobError where they do not agree."""
+    known = ", ".join(ENCODINGS)
+    if name is not None and name not in ENCODINGS:
+        raise JobError(f"no encoding is called {name!r}; there are: {known}")
+    if output is None:
+        return ENCODINGS[name or ("prores4444" if cutout else "mp4")]
+    by_suffix = encoding_for_suffix(output.suffix)
+    if name is None:
+        if by_suffix is None:
+            raise JobError(
+                f"{output}: no encoding has the extension {output.suffix!r}; name one with --format: {known}"
+            )
+        if by_suffix.is_sequence and output.suffix == "":
+            raise JobError(f"{output} has no extension; add one, or name an encoding with --format: {known}")
+        return by_suffix
+    row = ENCODINGS[name]
+    fits = output.suffix.lower() in row.suffixes if row.suffix else by_suffix is None or by_suffix.suffix == ""
+    if not fits:
+        raise JobError(f"{output}: {name} goes into {row.suffix or 'a folder'}, not into {output.suffix or 'a folder'}")
+    return row
