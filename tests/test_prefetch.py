@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vmatte.prefetch import prefetch
+from vmatte.prefetch import prefetch, share
 
 
 def workers() -> list[threading.Thread]:
@@ -112,3 +112,74 @@ def test_leaving_early_closes_upstream_and_ends_all_threads() -> None:
 def test_room_for_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         next(prefetch(range(3), 0))
+
+
+# One stream for several consumers
+
+
+def test_every_consumer_gets_all_items_in_order() -> None:
+    assert share(range(500), [list, sum, lambda items: max(items)], 2) == [list(range(500)), 124750, 499]
+    assert share(iter([]), [list, list], 1) == [[], []]
+    assert share(iter([1, 2]), [list], 1) == [[1, 2]]
+
+
+def test_a_slow_consumer_holds_the_stream_back() -> None:
+    made = 0
+
+    def count() -> Iterator[int]:
+        nonlocal made
+        for number in range(100):
+            made += 1
+            yield number
+
+    ahead = []
+
+    def slow(items: Iterator[int]) -> None:
+        for number in items:
+            ahead.append(made - number)
+            time.sleep(0.001)
+
+    share(count(), [list, slow], 3)
+    # Three wait, one is in the feeder's hand, one with the consumer.
+    assert max(ahead) <= 5
+
+
+def test_a_consumers_error_ends_the_others_before_their_end_and_closes_the_source() -> None:
+    closed, believed_the_end = threading.Event(), threading.Event()
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(10**9)
+        finally:
+            closed.set()
+
+    def failing(items: Iterator[int]) -> None:
+        next(items)
+        raise RuntimeError("this one fails")
+
+    def waiting(items: Iterator[int]) -> None:
+        for _ in items:
+            pass
+        believed_the_end.set()
+
+    with pytest.raises(RuntimeError, match="this one fails"):
+        share(source(), [waiting, failing], 2)
+    assert closed.is_set()
+    assert not believed_the_end.is_set()
+
+
+def test_an_error_of_the_stream_ends_all_consumers_before_their_end() -> None:
+    ended = []
+
+    def failing() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("the source fails")
+
+    def consumer(items: Iterator[int]) -> None:
+        list(items)
+        ended.append(True)
+
+    with pytest.raises(RuntimeError, match="the source fails"):
+        share(failing(), [consumer, consumer], 2)
+    assert ended == []
+    assert not [thread for thread in threading.enumerate() if thread.name == "vmatte-share"]
