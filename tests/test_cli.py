@@ -442,7 +442,7 @@ def test_json_says_what_was_made(tmp_path: Path, look: Callable[[Path], Seen]) -
     assert (process.returncode, err) == (0, "")
     assert out.count("\n") == 1
     report = json.loads(out)
-    about = {"model", "licence", "weights_sha256", "sha256", "matte"}
+    about = {"model", "licence", "weights_sha256", "sha256", "matte", "outputs"}
     assert set(report) == {"output", "frames", "lost", "seconds", "fps", *about}
     assert report["frames"] == len(look(tmp_path / "out.mp4").times) == 6
     assert report["sha256"] == hashlib.sha256((tmp_path / "out.mp4").read_bytes()).hexdigest()
