@@ -10,7 +10,7 @@ from math import ceil, lcm
 import numpy as np
 from numpy.typing import NDArray
 
-from vmatte.clip import ClipInfo
+from vmatte.clip import BT709, ClipInfo, Coding
 from vmatte.errors import JobError
 from vmatte.job import SIDES, RenderJob
 from vmatte.options import Subject
@@ -52,6 +52,15 @@ class Canvas:
     """(N,): for each frame of the output the number of the clip's frame that it shows; never falling."""
     placement: Placement | None
     """None: the clip's picture lies on it as it is."""
+    tone_mapped: bool = False
+    """Whether composites of it, an HDR clip, are SDR."""
+
+    @property
+    def composite(self) -> ClipInfo:
+        """The clip as composites have it."""
+        return (
+            replace(self.output, coding=Coding(BT709, self.output.delivery.bits)) if self.tone_mapped else self.output
+        )
 
     @property
     def retimed(self) -> bool:
@@ -81,7 +90,7 @@ def plan_canvas(job: RenderJob, clip: ClipInfo, plate: PlateShape | None) -> Can
     rate = frame_rate(job, plate)
     if rate is not None:
         output, shows = _at_rate(output, rate)
-    return Canvas(clip, output, shows, placement)
+    return Canvas(clip, output, shows, placement, job.tone_map == "auto" and clip.delivery.is_hdr)
 
 
 def canvas_size(job: RenderJob, clip: tuple[int, int], plate: PlateShape | None) -> tuple[int, int]:

@@ -45,6 +45,10 @@ class Coding:
     bits: int
 
     @property
+    def is_hdr(self) -> bool:
+        return self.color.transfer in HDR_TRANSFERS
+
+    @property
     def luma_ends(self) -> tuple[int, int]:
         """The luma codes of black and white."""
         unit = 1 << (self.bits - 8)
@@ -147,10 +151,6 @@ class ClipInfo:
                 full_range=False,
             )
         )
-
-    @property
-    def is_hdr(self) -> bool:
-        return self.delivery.color.transfer in HDR_TRANSFERS
 
     @property
     def peak(self) -> float:

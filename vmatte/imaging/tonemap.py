@@ -65,13 +65,15 @@ class ToneMap:
 def pq_light(signal: Tensor) -> Tensor:
     """cd/m² of PQ's R'G'B' in [0, 1] (the EOTF of SMPTE ST 2084)."""
     root = signal.pow(1 / _M2)
-    return torch.pow((root - _C1).clamp(min=0) / (_C2 - _C3 * root), 1 / _M1).mul_(_PQ_TOP)
+    power: Tensor = (root - _C1).clamp(min=0) / (_C2 - _C3 * root)
+    return _PQ_TOP * power.pow(1 / _M1)
 
 
 def pq_signal(light: Tensor) -> Tensor:
     """The inverse."""
     power = (light / _PQ_TOP).pow(_M1)
-    return torch.pow((_C1 + _C2 * power) / (1 + _C3 * power), _M2)
+    root: Tensor = (_C1 + _C2 * power) / (1 + _C3 * power)
+    return root.pow(_M2)
 
 
 def hlg_scene_light(signal: Tensor) -> Tensor:
@@ -97,7 +99,8 @@ def bent(light: Tensor, peak: float) -> Tensor:
 
 def gamut_matrix(source: int, target: int) -> Tensor:
     """(3, 3) float64, from light in one set of primaries (ITU-T H.273) to that in another; unknown ones are BT.2020."""
-    return torch.linalg.inv(_to_xyz(target)) @ _to_xyz(source)
+    matrix: Tensor = torch.linalg.inv(_to_xyz(target)) @ _to_xyz(source)
+    return matrix
 
 
 def _to_xyz(primaries: int) -> Tensor:
@@ -107,7 +110,8 @@ def _to_xyz(primaries: int) -> Tensor:
         return torch.tensor([[x / y, 1, (1 - x - y) / y] for x, y in points], dtype=torch.float64).T
 
     corners = columns(_CHROMATICITIES.get(primaries, _CHROMATICITIES[BT2020_PRIMARIES]))
-    return corners * (torch.linalg.inv(corners) @ columns([_D65])).T
+    matrix: Tensor = corners * (torch.linalg.inv(corners) @ columns([_D65])).T
+    return matrix
 
 
 def tone_mapped_rgb(rgb: Tensor, tone: ToneMap) -> Tensor:
