@@ -130,7 +130,7 @@ def _find_grades(
             places = _spread(those, _SAMPLES)
             rgb, alpha = (torch.from_numpy(codes[places]) / 255 for codes in (survey.pictures, survey.alphas))
             if canvas.tone_mapped:
-                rgb = tone_mapped_rgb(rgb, ToneMap(clip.delivery, clip.peak))
+                rgb = tone_mapped_rgb(rgb, ToneMap.of(clip))
             if kept is not None:
                 alpha = alpha * torch.from_numpy(kept[places])[:, None]
             planes = [behind(survey.numbers[place]) for place in _spread(those, _PLATES)]
@@ -169,7 +169,7 @@ def _find_grain(job: RenderJob, canvas: Canvas) -> Grain:
 def _composite_luma(frame: FrameBatch, canvas: Canvas) -> Tensor:
     if not canvas.tone_mapped:
         return frame.luma
-    return tone_mapped(frame.luma, frame.chroma, ToneMap(canvas.clip.delivery, canvas.clip.peak))[0]
+    return tone_mapped(frame.luma, frame.chroma, ToneMap.of(canvas.clip))[0]
 
 
 def _as_placed(luma: Tensor, canvas: Canvas) -> Tensor:

@@ -14,6 +14,7 @@ from vmatte.clip import BT709, ClipInfo, Coding
 from vmatte.errors import JobError
 from vmatte.job import SIDES, RenderJob
 from vmatte.options import Subject
+from vmatte.outputs import LayerName
 
 _FINEST = 100_000
 """Denominator of a rate, at most: 23.976024 is 24000/1001."""
@@ -54,6 +55,10 @@ class Canvas:
     """None: the clip's picture lies on it as it is."""
     tone_mapped: bool = False
     """Whether composites of it, an HDR clip, are SDR."""
+
+    def clip_of(self, layer: LayerName) -> ClipInfo:
+        """The clip as the outputs of a layer have it."""
+        return self.composite if layer == "composite" else self.output
 
     @property
     def composite(self) -> ClipInfo:

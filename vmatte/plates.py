@@ -60,7 +60,7 @@ def open_plate(
             stops = torch.cat([_color(rgb, device) for rgb in colors])
             yield _constant(_gradient(stops, angle, size), output)
         case BlurPlate(radius=radius):
-            tone = ToneMap(canvas.clip.delivery, canvas.clip.peak) if canvas.tone_mapped else None
+            tone = ToneMap.of(canvas.clip) if canvas.tone_mapped else None
             yield lambda subject: _blurred(subject, radius, tone, moved=canvas.placement is not None)
         case FilePlate(path=path, fit=fit) if is_still(path):
             picture = torch.from_numpy(read_still(path, size, fit))[None].to(device)

@@ -17,7 +17,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from vmatte.clip import BT709, BT2020_PRIMARIES, DEFAULT_PEAK, HLG, REFERENCE_WHITE, Coding
+from vmatte.clip import BT709, BT2020_PRIMARIES, DEFAULT_PEAK, HLG, REFERENCE_WHITE, ClipInfo, Coding
 from vmatte.imaging.color import codes_to_rgb, downsample_chroma, rgb_to_ycbcr, rounded, strips, upsample_chroma
 
 # SMPTE ST 2084
@@ -56,6 +56,11 @@ class ToneMap:
     source: Coding
     peak: float = DEFAULT_PEAK
     """cd/m² of its brightest."""
+
+    @staticmethod
+    def of(clip: ClipInfo) -> ToneMap:
+        """That of an HDR clip's frames."""
+        return ToneMap(clip.delivery, clip.peak)
 
     @property
     def target(self) -> Coding:
