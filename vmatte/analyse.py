@@ -22,6 +22,7 @@ from vmatte.imaging.grade import match_of
 from vmatte.imaging.grain import LEVELS, grain_of
 from vmatte.imaging.people import choose_subject, label_people, without_specks
 from vmatte.imaging.resize import resize
+from vmatte.imaging.tonemap import ToneMap, tone_mapped, tone_mapped_rgb
 from vmatte.job import RenderJob
 from vmatte.models.contract import ModelSpec
 from vmatte.options import BlurPlate, Keep, NoPlate
@@ -118,7 +119,7 @@ def _find_grades(
     if not survey.numbers:
         return None
     kept = None if subject is None else subject.labels() == 1
-    coding = canvas.clip.delivery
+    clip, coding = canvas.clip, canvas.composite.delivery
     grades: list[Grade] = []
     with _plate_behind(job, canvas, small_size(canvas.output)) as behind:
         for shot in range(len(survey.shots)):
@@ -128,6 +129,8 @@ def _find_grades(
                 continue
             places = _spread(those, _SAMPLES)
             rgb, alpha = (torch.from_numpy(codes[places]) / 255 for codes in (survey.pictures, survey.alphas))
+            if canvas.tone_mapped:
+                rgb = tone_mapped_rgb(rgb, ToneMap.of(clip))
             if kept is not None:
                 alpha = alpha * torch.from_numpy(kept[places])[:, None]
             planes = [behind(survey.numbers[place]) for place in _spread(those, _PLATES)]
@@ -148,19 +151,25 @@ def _spread(places: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 def _find_grain(job: RenderJob, canvas: Canvas) -> Grain:
     """What the plate lacks of the clip's grain. A blurred background has none left."""
     assert job.grain is not None
-    clip = canvas.clip
+    clip, coding = canvas.clip, canvas.composite.delivery
     numbers = sorted({clip.frames * (2 * place + 1) // (2 * _GRAINS) for place in range(_GRAINS)})
     frames = upload(decode_samples(clip, numbers), clip.delivery, torch.device("cpu"))
-    lumas = [_as_placed(frame.luma, canvas) for frame in frames]
+    lumas = [_as_placed(_composite_luma(frame, canvas), canvas) for frame in frames]
     if not lumas:
         return Grain((0.0,) * LEVELS)
-    grain = grain_of(torch.cat(lumas), clip.delivery)
+    grain = grain_of(torch.cat(lumas), coding)
     if not isinstance(job.background, BlurPlate):
         size = canvas.output.height, canvas.output.width
         with _plate_behind(job, canvas, size) as behind:
             plate = torch.cat([behind(number)[0][:1] for number in numbers[:: _GRAINS - 1]])
-        grain = grain.beyond(grain_of(plate, clip.delivery))
+        grain = grain.beyond(grain_of(plate, coding))
     return grain.scaled(job.grain.strength)
+
+
+def _composite_luma(frame: FrameBatch, canvas: Canvas) -> Tensor:
+    if not canvas.tone_mapped:
+        return frame.luma
+    return tone_mapped(frame.luma, frame.chroma, ToneMap.of(canvas.clip))[0]
 
 
 def _as_placed(luma: Tensor, canvas: Canvas) -> Tensor:
@@ -187,7 +196,8 @@ def _plate_behind(
         def behind(number: int) -> tuple[Tensor, Tensor]:
             frame = FrameBatch(range(number, number + 1), nobody, chroma, canvas.clip.delivery)
             shown = min(canvas.shown(frame.index).start, canvas.output.frames - 1)
-            matte = MatteBatch(frame, nobody)
-            return planes(SubjectBatch(nobody, chroma, nobody, matte, range(shown, shown + 1)))
+            matte, numbers = MatteBatch(frame, nobody), range(shown, shown + 1)
+            coding = canvas.composite.delivery
+            return planes(SubjectBatch(nobody, chroma, nobody, matte, numbers, recoded=coding))
 
         yield behind

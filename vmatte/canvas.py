@@ -10,10 +10,11 @@ from math import ceil, lcm
 import numpy as np
 from numpy.typing import NDArray
 
-from vmatte.clip import ClipInfo
+from vmatte.clip import BT709, ClipInfo, Coding
 from vmatte.errors import JobError
 from vmatte.job import SIDES, RenderJob
 from vmatte.options import Subject
+from vmatte.outputs import LayerName
 
 _FINEST = 100_000
 """Denominator of a rate, at most: 23.976024 is 24000/1001."""
@@ -52,6 +53,19 @@ class Canvas:
     """(N,): for each frame of the output the number of the clip's frame that it shows; never falling."""
     placement: Placement | None
     """None: the clip's picture lies on it as it is."""
+    tone_mapped: bool = False
+    """Whether composites of it, an HDR clip, are SDR."""
+
+    def clip_of(self, layer: LayerName) -> ClipInfo:
+        """The clip as the outputs of a layer have it."""
+        return self.composite if layer == "composite" else self.output
+
+    @property
+    def composite(self) -> ClipInfo:
+        """The clip as composites have it."""
+        return (
+            replace(self.output, coding=Coding(BT709, self.output.delivery.bits)) if self.tone_mapped else self.output
+        )
 
     @property
     def retimed(self) -> bool:
@@ -81,7 +95,7 @@ def plan_canvas(job: RenderJob, clip: ClipInfo, plate: PlateShape | None) -> Can
     rate = frame_rate(job, plate)
     if rate is not None:
         output, shows = _at_rate(output, rate)
-    return Canvas(clip, output, shows, placement)
+    return Canvas(clip, output, shows, placement, job.tone_map == "auto" and clip.delivery.is_hdr)
 
 
 def canvas_size(job: RenderJob, clip: tuple[int, int], plate: PlateShape | None) -> tuple[int, int]:

@@ -194,6 +194,9 @@ def run(
     blend: Annotated[
         str | None, typer.Option(help="edges are mixed as light or as codes: linear | display", show_default="linear")
     ] = None,
+    tone_map: Annotated[
+        str | None, typer.Option(help="composites of an HDR clip become SDR: auto | off", show_default="auto")
+    ] = None,
     light_wrap: Annotated[
         float | None, typer.Option(help="light of the plate round the edge: 0 to 1", show_default="0")
     ] = None,
@@ -272,6 +275,7 @@ def run(
         "size": size,
         "rate": rate,
         "blend": blend,
+        "tone_map": tone_map,
         "light_wrap": light_wrap,
         "color_match": color_match,
         "shadow": shadow,

@@ -26,7 +26,12 @@ BT709 = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)
 BT601 = ColorTags(matrix=6, primaries=6, transfer=6, full_range=False)
 BT2020_MATRICES = (9, 10)
 BT2020_PRIMARIES = 9
-HDR_TRANSFERS = (16, 18)  # PQ, HLG
+PQ, HLG = 16, 18
+HDR_TRANSFERS = (PQ, HLG)
+REFERENCE_WHITE = 203.0
+"""cd/m² of a diffuse white in HDR (ITU-R BT.2408)."""
+DEFAULT_PEAK = 1000.0
+"""cd/m² of the brightest in an HDR clip that does not say it: what most are graded on, and HLG is specified for."""
 MATRICES = (RGB_MATRIX, 1, 4, 5, 6, 7, 9, 10)
 """Those that vmatte knows."""
 _LIKE_BT709 = (0, 1, 2, 4, 5, 6, 7)  # unspecified, BT.709, and the primaries and transfers of BT.601's time
@@ -40,10 +45,24 @@ class Coding:
     bits: int
 
     @property
+    def is_hdr(self) -> bool:
+        return self.color.transfer in HDR_TRANSFERS
+
+    @property
     def luma_ends(self) -> tuple[int, int]:
         """The luma codes of black and white."""
         unit = 1 << (self.bits - 8)
         return (0, (1 << self.bits) - 1) if self.color.full_range else (16 * unit, 235 * unit)
+
+
+@dataclass(frozen=True, slots=True)
+class HdrLight:
+    """What an HDR clip says of its light, in cd/m² (SMPTE ST 2086, CTA-861.3); 0 where it says nothing."""
+
+    display_peak: float = 0
+    """Of the display that it was graded on."""
+    content_peak: float = 0
+    """MaxCLL: of its brightest pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,7 @@ class ClipInfo:
     timecode: str | None
     metadata: dict[str, str]
     language: str | None
+    hdr_light: HdrLight = HdrLight()
 
     @property
     def frames(self) -> int:
@@ -131,6 +151,14 @@ class ClipInfo:
                 full_range=False,
             )
         )
+
+    @property
+    def peak(self) -> float:
+        """cd/m² of an HDR clip's brightest; no less than reference white, which SDR's white stands for."""
+        if self.coding.color.transfer == HLG:
+            return DEFAULT_PEAK
+        said = self.hdr_light.content_peak or self.hdr_light.display_peak or DEFAULT_PEAK
+        return min(max(said, REFERENCE_WHITE), 10000.0)
 
     def coding_for(self, color: ColorTags) -> Coding:
         """The clip's frames in `color`: codes that must be converted get 10 bits, so that nothing is rounded away."""

@@ -117,6 +117,8 @@ class SubjectBatch:
     source: MatteBatch
     numbers: range | None = None
     """In the output, where that shows the clip at another rate."""
+    recoded: Coding | None = None
+    """What its codes are, where they are no longer of the clip's coding."""
 
     def __post_init__(self) -> None:
         _check_planes(self.index, self.luma, self.chroma)
@@ -130,7 +132,7 @@ class SubjectBatch:
 
     @property
     def coding(self) -> Coding:
-        return self.source.frames.coding
+        return self.source.frames.coding if self.recoded is None else self.recoded
 
     @property
     def size(self) -> tuple[int, int]:

@@ -43,6 +43,7 @@ from vmatte.options import (
     SmoothingMethod,
     Strength,
     Subject,
+    ToneMapping,
     Upsampling,
 )
 from vmatte.outputs import Output, OutputWords, check_apart, default_output, make_output, parse_output
@@ -110,6 +111,8 @@ class RenderJob(Record):
     """Frames a second of the output; `clip`: each frame of the clip, at its own time."""
     blend: Blend = "linear"
     """Whether edges are mixed as light, or as the codes that a display gets, as most editors do."""
+    tone_map: ToneMapping = "auto"
+    """`auto`: composites of an HDR clip are SDR; `off`: they keep its codes. A cutout always keeps them."""
     light_wrap: LightWrap | None = None
     color_match: ColorMatch | None = None
     shadow: ContactShadow | None = None
@@ -288,6 +291,7 @@ class JobWords(TypedDict, total=False):
     size: str | tuple[int, int] | None
     rate: str | float | None
     blend: str | None
+    tone_map: str | None
     light_wrap: float | LightWrap | None
     color_match: float | ColorMatch | None
     shadow: float | ContactShadow | None
@@ -350,7 +354,7 @@ def make_job(clip: str | Path, **words: Unpack[JobWords]) -> RenderJob:
         "shadow": _strong(ContactShadow, "shadow", words.get("shadow")),
         "grain": _strong(GrainMatch, "grain", words.get("grain")),
     }
-    for name in ("model", "segment_frames", "upsample", "crop", "foreground", "blend"):
+    for name in ("model", "segment_frames", "upsample", "crop", "foreground", "blend", "tone_map"):
         fields[name] = words.get(name)
     return _validated(RenderJob, {name: value for name, value in fields.items() if value is not None})
 

@@ -234,6 +234,7 @@ class Screen(Record):
 # How the subject belongs to its plate
 Colors = Literal["estimate", "source"]
 Blend = Literal["linear", "display"]
+ToneMapping = Literal["auto", "off"]
 
 
 class LightWrap(Record):

@@ -12,6 +12,7 @@ from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo
 from vmatte.frames import FrameBatch, KeptMatte, MatteBatch, RenderedBatch, SubjectBatch
+from vmatte.imaging.tonemap import ToneMap
 from vmatte.job import RenderJob
 from vmatte.masks import open_masks
 from vmatte.models.contract import MattingModel, ModelSpec
@@ -49,6 +50,7 @@ from vmatte.stages.retime import retime
 from vmatte.stages.settle import settle
 from vmatte.stages.shape import shape
 from vmatte.stages.smooth import smooth
+from vmatte.stages.tonemap import tonemapped
 from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
@@ -181,7 +183,11 @@ def _maker(output: Output, canvas: Canvas, behind: tuple[PlatePlanes, Look] | No
     match output.layer:
         case "composite":
             assert behind is not None
-            return partial(compose, plate=behind[0], look=behind[1])
+            composed = partial(compose, plate=behind[0], look=behind[1])
+            if not canvas.tone_mapped:
+                return composed
+            as_sdr = partial(tonemapped, tone=ToneMap.of(canvas.clip))
+            return lambda subjects: composed(map(as_sdr, subjects))
         case "cutout":
             return partial(cut_out, alpha_bits=output.row.alpha_bits)
         case "foreground":

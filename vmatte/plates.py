@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from vmatte.canvas import Canvas, PlateShape
-from vmatte.clip import ClipInfo
+from vmatte.clip import ClipInfo, Coding
 from vmatte.errors import JobError, SourceError
 from vmatte.frames import FrameBatch, SubjectBatch
 from vmatte.imaging.blur import blur_around, blur_behind
 from vmatte.imaging.color import black, rgb_to_ycbcr
 from vmatte.imaging.resize import contained, cover, covered_part, resize
+from vmatte.imaging.tonemap import ToneMap, tone_mapped
 from vmatte.options import BlurPlate, ColorPlate, FilePlate, Fit, GradientPlate
 from vmatte.playback import Playback
 from vmatte.stages.compose import PlatePlanes
@@ -50,7 +51,7 @@ def open_plate(
     background: FilePlate | ColorPlate | GradientPlate | BlurPlate, canvas: Canvas, device: torch.device
 ) -> Iterator[PlatePlanes]:
     """The plate behind the frames of a canvas, on their device; a video is being decoded until the context ends."""
-    output = canvas.output
+    output = canvas.composite
     size = (output.height, output.width)
     match background:
         case ColorPlate(rgb=rgb):
@@ -59,7 +60,8 @@ def open_plate(
             stops = torch.cat([_color(rgb, device) for rgb in colors])
             yield _constant(_gradient(stops, angle, size), output)
         case BlurPlate(radius=radius):
-            yield lambda subject: _blurred(subject, radius, moved=canvas.placement is not None)
+            tone = ToneMap.of(canvas.clip) if canvas.tone_mapped else None
+            yield lambda subject: _blurred(subject, radius, tone, moved=canvas.placement is not None)
         case FilePlate(path=path, fit=fit) if is_still(path):
             picture = torch.from_numpy(read_still(path, size, fit))[None].to(device)
             yield _constant(picture.to(torch.float32) / 255, output)
@@ -97,23 +99,27 @@ def _constant(rgb: Tensor, output: ClipInfo) -> PlatePlanes:
     return planes
 
 
-def _blurred(subject: SubjectBatch, radius: float, *, moved: bool) -> tuple[Tensor, Tensor]:
+def _blurred(subject: SubjectBatch, radius: float, tone: ToneMap | None, *, moved: bool) -> tuple[Tensor, Tensor]:
     frames, alpha = subject.source.frames, subject.source.alpha
     sigma = radius * frames.size[0]
     blur = blur_behind if moved else blur_around
     part = covered_part(frames.size, subject.size)
-    return (
-        cover(blur(frames.luma, alpha, sigma), subject.size, part),
-        cover(blur(frames.chroma, alpha, sigma), subject.chroma_size, part),
-    )
+    luma = cover(blur(frames.luma, alpha, sigma), subject.size, part)
+    chroma = cover(blur(frames.chroma, alpha, sigma), subject.chroma_size, part)
+    return (luma, chroma) if tone is None else tone_mapped(luma, chroma, tone)
 
 
 class _VideoPlate:
-    """A video that starts with the output's first frame. What it shows at a moment depends on the moment alone."""
+    """A video that starts with the output's first frame. What it shows at a moment depends on the moment alone.
+
+    One in HDR is tone-mapped where the output is not.
+    """
 
     def __init__(self, choice: FilePlate, video: ClipInfo, output: ClipInfo, device: torch.device) -> None:
         self.choice, self.output = choice, output
-        self._playback = Playback(video, video.coding_for(output.delivery.color), device)
+        self._is_mapped = video.delivery.is_hdr and not output.delivery.is_hdr
+        coding = video.delivery if self._is_mapped else video.coding_for(output.delivery.color)
+        self._playback = Playback(video, coding, device)
         self._made: tuple[FrameBatch, Tensor, Tensor] | None = None
 
     def planes(self, subject: SubjectBatch) -> tuple[Tensor, Tensor]:
@@ -125,7 +131,11 @@ class _VideoPlate:
         time = int(self.output.pts[number] - self.output.pts[0]) * self.output.time_base
         shown = self._playback.frame(*number_at(time, self.choice, self._playback.video))
         if self._made is None or self._made[0] is not shown:
-            self._made = (shown, *_fitted(shown, behind, self.choice.fit))
+            planes = _fitted(shown, behind, self.choice.fit)
+            if self._is_mapped:
+                tone = ToneMap(Coding(shown.coding.color, behind.coding.bits), self._playback.video.peak)
+                planes = tone_mapped(*planes, tone)
+            self._made = (shown, *planes)
         return self._made[1:]
 
     def close(self) -> None:

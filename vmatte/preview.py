@@ -20,6 +20,7 @@ from vmatte.clip import ClipInfo, Coding
 from vmatte.errors import JobError, SourceError
 from vmatte.frames import MatteBatch, RenderedBatch
 from vmatte.imaging.color import ycbcr_to_rgb
+from vmatte.imaging.tonemap import ToneMap, tone_mapped_rgb
 from vmatte.job import RenderJob, Runtime
 from vmatte.models.contract import MattingModel
 from vmatte.models.weights import Progress
@@ -69,7 +70,7 @@ def preview(job: RenderJob, runtime: Runtime, frames: int, on_weights: Progress 
     rows = []
     for number in dict.fromkeys(numbers):
         for matte in _matte(clip, number, network.model(analysis.screens), job.upsample):
-            rows.append((_title(clip, number), _tiles(plan.job, matte, layer)))
+            rows.append((_title(clip, number), _tiles(plan, matte, layer)))
     if not rows:
         raise SourceError(f"{job.clip}: none of the frames {numbers} can be decoded")
     path = job.output.with_name(f"{job.output.stem}_preview.png")
@@ -97,9 +98,9 @@ def _matte(
         yield from mattes
 
 
-def _tiles(job: RenderJob, matte: MatteBatch, layer: Callable[[RenderJob, MatteBatch], RenderedBatch]) -> list[Pixels]:
+def _tiles(plan: Plan, matte: MatteBatch, layer: Callable[[RenderJob, MatteBatch], RenderedBatch]) -> list[Pixels]:
     """Source, matte and result of one frame."""
-    coding = matte.frames.coding
+    job, coding = plan.job, matte.frames.coding
     source = _rgb(matte.frames.luma, matte.frames.chroma, coding)
     cutout = Output(path=job.output, encoding="prores4444", layer="cutout")
     composite = Output(path=job.output, encoding="mp4", layer="composite")
@@ -110,7 +111,7 @@ def _tiles(job: RenderJob, matte: MatteBatch, layer: Callable[[RenderJob, MatteB
     codes = np.rint(first.alpha[0, 0].numpy() * (255 / whole)).astype(np.uint8)
     alpha = _small(np.repeat(codes[..., None], 3, axis=2))
     if others:
-        return [source, alpha, _rgb(others[0].luma, others[0].chroma, coding)]
+        return [source, alpha, _rgb(others[0].luma, others[0].chroma, plan.canvas.composite.delivery)]
     colours = _rgb(first.luma, first.chroma, coding).astype(np.float32)
     share = alpha.astype(np.float32) / 255
     return [source, alpha, np.rint(colours * share + _board(alpha.shape[:2]) * (1 - share)).astype(np.uint8)]
@@ -126,8 +127,10 @@ def _layer(canvas: Canvas, network: Network, analysis: Analysis, job: RenderJob,
 
 
 def _rgb(luma: Tensor, chroma: Tensor, coding: Coding) -> Pixels:
-    """A frame's 8-bit R'G'B' at the sheet's size."""
+    """A frame's 8-bit R'G'B' at the sheet's size, SDR."""
     rgb = ycbcr_to_rgb(luma.cpu(), chroma.cpu(), coding)
+    if coding.is_hdr:
+        rgb = tone_mapped_rgb(rgb, ToneMap(coding))
     return _small(rgb[0].permute(1, 2, 0).mul(255).round().to(torch.uint8).numpy())
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from vmatte.analyse import analyse, crops, looks_closely, needs_analysis
 from vmatte.analysis import Analysis, Screens
 from vmatte.canvas import Canvas, plan_canvas
-from vmatte.clip import HDR_TRANSFERS, ClipInfo
+from vmatte.clip import ClipInfo
 from vmatte.errors import EncodeError, KeptMatteError, ModelError, SourceError
 from vmatte.fingerprint import fingerprint, sha256_of_file, sha256_of_output, sha256_of_program
 from vmatte.frames import RenderedBatch
@@ -258,10 +258,21 @@ def announce(plan: Plan) -> None:
         logger.warning("a cutout has no background: nothing comes of %s", ", ".join(idle))
     if job.color_match is not None and isinstance(job.background, BlurPlate):
         logger.warning("the blurred background is the clip's own: nothing comes of color match")
-    if plan.clip.delivery.color.transfer in HDR_TRANSFERS:
-        clip = plan.job.clip
+    if plan.clip.delivery.is_hdr:
+        _announce_hdr(plan)
+
+
+def _announce_hdr(plan: Plan) -> None:
+    clip, job = plan.job.clip, plan.job
+    if not job.composes:
+        logger.info("%s is HDR, and so is what comes of it: its codes and tags are kept", clip)
+    elif plan.canvas.tone_mapped:
+        peak = f"{plan.clip.peak:g} cd/m²"
+        others = "" if all(output.layer == "composite" for output in job.outputs) else "; the other outputs stay HDR"
+        logger.info("%s is HDR: composites are tone-mapped to SDR, from a peak of %s%s", clip, peak, others)
+    else:
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", clip)
-        if plan.job.blend == "linear" and plan.job.composes:
+        if job.blend == "linear":
             logger.info("%s: edges are mixed as codes, for HDR's light is not that of an SDR plate", clip)
 
 
@@ -354,8 +365,9 @@ def _put_together(plan: Plan, work: WorkFolder, place: int, written: list[int]) 
     output = plan.job.outputs[place]
     files = [_file_of(work, segment, plan.job, place) for segment in plan.segments]
     whole = whole_of(output.path, output.row.suffix)
-    join([segment for segment in files if segment.written], plan.canvas.output, output.row, whole)
-    verify(whole, plan.canvas.output, output.row, written, alpha=output.layer == "cutout")
+    clip = plan.canvas.clip_of(output.layer)
+    join([segment for segment in files if segment.written], clip, output.row, whole)
+    verify(whole, clip, output.row, written, alpha=output.layer == "cutout")
     return whole
 
 
@@ -526,12 +538,13 @@ def _encode(rendered: Iterator[RenderedBatch], plan: Plan, folder: SegmentFolder
     """Write a segment's files, one for each output, and return the numbers of the frames that are in them."""
 
     def encoder(place: int) -> Callable[[Iterator[RenderedBatch]], list[int]]:
-        row = plan.job.outputs[place].row
+        output = plan.job.outputs[place]
+        coding = plan.canvas.clip_of(output.layer).delivery
         path = folder.unfinished(segment.number, _suffix(plan.job, place))
 
         def encode_own(batches: Iterator[RenderedBatch]) -> list[int]:
             own = (batch.layers[place] for batch in batches)
-            return encode(own, path, row, plan.clip.delivery, plan.canvas.output.rate)
+            return encode(own, path, output.row, coding, plan.canvas.output.rate)
 
         return encode_own
 

@@ -86,3 +86,17 @@ def blank_hidden(codes: Tensor, near: Tensor, blank: int, size: tuple[int, int])
         line = (..., slice(block, block + 1), slice(None))
         shown[rows] = signed[rows] * kept[line] + filled[line]
     return shown.view(codes.dtype)
+
+
+def shown_part(alpha: Tensor) -> tuple[int, int, int, int]:
+    """Even bounds (top, bottom, left, right) of what alpha (H, W) shows, and of what chroma takes in beside it."""
+    height, width = (int(side) for side in alpha.shape)
+    if alpha.device.type != "cpu":  # looking would stall it, and there the rest costs nothing
+        return 0, height, 0, width
+    bounds: list[int] = []
+    for side, most in ((height, alpha.amax(dim=1)), (width, alpha.amax(dim=0))):
+        held = torch.nonzero(most > 0).flatten()
+        if not len(held):
+            return 0, 0, 0, 0
+        bounds += [max(int(held[0]) // 2 * 2 - 2, 0), min(int(held[-1]) // 2 * 2 + 4, side)]
+    return bounds[0], bounds[1], bounds[2], bounds[3]

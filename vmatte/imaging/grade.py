@@ -14,6 +14,7 @@ from torch import Tensor
 from vmatte.analysis import Grade
 from vmatte.clip import Coding
 from vmatte.imaging.color import downsample_chroma, rgb_to_ycbcr, rounded, ycbcr_to_rgb
+from vmatte.imaging.compositing import shown_part
 from vmatte.imaging.light import SRGB_CURVE
 
 _MOST_GAIN = 1.15
@@ -150,7 +151,7 @@ def graded(
         if grade is None:
             continue
         table = _table(grade, coding, luma.device)
-        top, bottom, left, right = _seen(alpha[t, 0])
+        top, bottom, left, right = shown_part(alpha[t, 0])
         for first in range(top, bottom, _ROWS):
             rows, columns = slice(first, min(first + _ROWS, bottom)), slice(left, right)
             small = (
@@ -168,20 +169,6 @@ def graded(
             ]
             made_chroma[coarse] = rounded(changed.clamp_(0, highest), coding.bits)[0]
     return made_luma, made_chroma
-
-
-def _seen(alpha: Tensor) -> tuple[int, int, int, int]:
-    """Even bounds (top, bottom, left, right) of what alpha (H, W) shows, and of what chroma takes in beside it."""
-    height, width = (int(side) for side in alpha.shape)
-    if alpha.device.type != "cpu":  # looking would stall it, and there the rest costs nothing
-        return 0, height, 0, width
-    bounds: list[int] = []
-    for side, most in ((height, alpha.amax(dim=1)), (width, alpha.amax(dim=0))):
-        held = torch.nonzero(most > 0).flatten()
-        if not len(held):
-            return 0, 0, 0, 0
-        bounds += [max(int(held[0]) // 2 * 2 - 2, 0), min(int(held[-1]) // 2 * 2 + 4, side)]
-    return bounds[0], bounds[1], bounds[2], bounds[3]
 
 
 def _changes(luma: Tensor, chroma: Tensor, table: Tensor, coding: Coding) -> tuple[Tensor, Tensor, Tensor]:

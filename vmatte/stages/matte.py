@@ -13,6 +13,7 @@ from vmatte.frames import FrameBatch, MatteBatch
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.fading import fade_out
 from vmatte.imaging.resize import resize, resize_like_pillow
+from vmatte.imaging.tonemap import ToneMap, tone_mapped_rgb
 from vmatte.imaging.upsample import upsample
 from vmatte.models.contract import MattingModel, State
 from vmatte.options import DEFAULT_UPSAMPLING, Upsampling
@@ -68,7 +69,7 @@ def _pasted(part: MatteBatch, whole: FrameBatch, boxes: Sequence[Box]) -> MatteB
 
 
 def network_input(frames: FrameBatch, model: MattingModel) -> Tensor:
-    """Normalised R'G'B' (T, 3, h, w) at the network's input size."""
+    """Normalised R'G'B' (T, 3, h, w) at the network's input size; of HDR as SDR, for no network has seen the other."""
     spec = model.spec
     size = spec.input_size.of(*frames.size)
     if spec.antialias:
@@ -79,6 +80,8 @@ def network_input(frames: FrameBatch, model: MattingModel) -> Tensor:
             planes if size == frames.size else resize(planes, size) for planes in (frames.luma, frames.chroma)
         )
         rgb = ycbcr_to_rgb(luma, chroma, frames.coding)
+    if frames.coding.is_hdr:
+        rgb = tone_mapped_rgb(rgb, ToneMap(frames.coding))
     return rgb.sub_(_channels(spec.mean, rgb.device)).div_(_channels(spec.std, rgb.device))
 
 

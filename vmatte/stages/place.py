@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
 
@@ -122,7 +122,7 @@ def _placed(subject: SubjectBatch, grids: _Grids) -> SubjectBatch:
         alpha[t, :, *grids.luma.part] = shown * grids.covered
         values, _ = _moved(subject.chroma[t], chroma_own, grids.chroma, bits)
         chroma[t, :, *grids.chroma.part] = rounded(values, bits)
-    return SubjectBatch(luma, chroma, alpha, subject.source, subject.numbers)
+    return replace(subject, luma=luma, chroma=chroma, alpha=alpha)
 
 
 def _moved(codes: Tensor, alpha: Tensor, plane: _Plane, bits: int) -> tuple[Tensor, Tensor]:

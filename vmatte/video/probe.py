@@ -27,6 +27,7 @@ from vmatte.clip import (
     ClipInfo,
     Coding,
     ColorTags,
+    HdrLight,
     Orientation,
 )
 from vmatte.errors import SourceError
@@ -88,6 +89,7 @@ def probe(path: str | Path) -> ClipInfo:
             timecode=_timecode(container),
             metadata=dict(container.metadata),
             language=stream.metadata.get("language"),
+            hdr_light=_hdr_light(first),
         )
 
 
@@ -318,6 +320,19 @@ def _orientation(frame: VideoFrame) -> Orientation:
     if abs(int(a)) + abs(int(d)) >= abs(int(b)) + abs(int(c)):
         return Orientation(transpose=False, flip_x=bool(a < 0), flip_y=bool(d < 0))
     return Orientation(transpose=True, flip_x=bool(c < 0), flip_y=bool(b < 0))
+
+
+def _hdr_light(frame: VideoFrame) -> HdrLight:
+    """From FFmpeg's AVMasteringDisplayMetadata (eight ratios of chromaticities, the least and the greatest light, and
+    whether each kind is there) and AVContentLightMetadata (MaxCLL, MaxFALL)."""
+    display, content = (frame.side_data.get(name) for name in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"))
+    display_peak = content_peak = 0.0
+    if isinstance(display, SideData):
+        *_, numerator, denominator, _, has_light = np.frombuffer(bytes(display), "<i4")[:22].tolist()
+        display_peak = numerator / denominator if has_light and denominator else 0.0
+    if isinstance(content, SideData):
+        content_peak = float(np.frombuffer(bytes(content), "<u4")[0])
+    return HdrLight(display_peak, content_peak)
 
 
 def _upright_size(frame: VideoFrame, sample_aspect: Fraction, orientation: Orientation) -> tuple[int, int]:
