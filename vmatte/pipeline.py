@@ -45,6 +45,7 @@ from vmatte.stages.key import ScreenKey, key_edges, matte_by_key
 from vmatte.stages.matte import matte
 from vmatte.stages.place import place
 from vmatte.stages.recall import recall
+from vmatte.stages.recode import recode
 from vmatte.stages.retime import retime
 from vmatte.stages.settle import settle
 from vmatte.stages.shape import shape
@@ -53,6 +54,7 @@ from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
 from vmatte.video.read import decode
+from vmatte.video.write import coding_for
 
 DEPTH = 2  # batches that may wait between two threads
 NOTHING_KNOWN = Analysis()
@@ -177,14 +179,25 @@ def _look(job: RenderJob, canvas: Canvas, analysis: Analysis) -> Look:
 
 
 def _maker(output: Output, canvas: Canvas, behind: tuple[PlatePlanes, Look] | None) -> LayerMaker:
-    """What makes an output's layer; `behind` is the plate and how the subject comes to belong to it."""
+    """What makes an output's layer, in the coding that its encoding takes; `behind` is the plate and how the subject
+    comes to belong to it."""
+    delivery = canvas.output.delivery
+    coding = coding_for(output.row, output.layer, delivery, output.alpha)
+    if output.layer == "alpha":
+        return partial(matte_alone, coding=coding)
+    if coding == delivery and output.alpha == "straight":
+        return _colors_maker(output, behind, output.row.alpha_bits)
+    make = _colors_maker(output, behind, alpha_bits=16)
+    return lambda subjects: recode(make(subjects), delivery, coding, output.row, output.alpha)
+
+
+def _colors_maker(output: Output, behind: tuple[PlatePlanes, Look] | None, alpha_bits: int) -> LayerMaker:
+    """What makes a layer in colour, in the clip's own delivery coding."""
     match output.layer:
-        case "composite":
-            assert behind is not None
-            return partial(compose, plate=behind[0], look=behind[1])
         case "cutout":
-            return partial(cut_out, alpha_bits=output.row.alpha_bits)
+            return partial(cut_out, alpha_bits=alpha_bits)
         case "foreground":
             return colors_alone
-        case "alpha":
-            return partial(matte_alone, coding=canvas.output.delivery)
+        case _:
+            assert behind is not None
+            return partial(compose, plate=behind[0], look=behind[1])

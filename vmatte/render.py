@@ -59,7 +59,7 @@ from vmatte.survey import Survey, survey
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
 from vmatte.video.verify import verify
-from vmatte.video.write import encode, writing
+from vmatte.video.write import check_encoder, coding_for, encode, writing
 from vmatte.workdir import WorkFolder, already_there, check_output, open_work_folder, publish, whole_of
 
 logger = logging.getLogger(__name__)
@@ -200,6 +200,8 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     """Check everything that can be wrong with a job and seen before a frame is rendered, and settle what is open."""
     clip = probe(job.clip)
     size = (clip.height, clip.width)
+    for output in job.outputs:
+        check_encoder(output.row)
     check_mask(job.garbage, "garbage matte", clip.path, size)
     check_mask(job.hold_out, "hold-out matte", clip.path, size)
     check_clean_plate(job.screen, clip.path, size)
@@ -526,12 +528,21 @@ def _encode(rendered: Iterator[RenderedBatch], plan: Plan, folder: SegmentFolder
     """Write a segment's files, one for each output, and return the numbers of the frames that are in them."""
 
     def encoder(place: int) -> Callable[[Iterator[RenderedBatch]], list[int]]:
-        row = plan.job.outputs[place].row
+        output = plan.job.outputs[place]
+        row = output.row
         path = folder.unfinished(segment.number, _suffix(plan.job, place))
 
         def encode_own(batches: Iterator[RenderedBatch]) -> list[int]:
             own = (batch.layers[place] for batch in batches)
-            return encode(own, path, row, plan.clip.delivery, plan.canvas.output.rate)
+            return encode(
+                own,
+                path,
+                row,
+                coding_for(row, output.layer, plan.clip.delivery, output.alpha),
+                plan.canvas.output.rate,
+                gray=output.layer == "alpha",
+                premultiplied=output.alpha == "premultiplied",
+            )
 
         return encode_own
 
