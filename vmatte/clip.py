@@ -20,6 +20,9 @@ class ColorTags:
     full_range: bool
 
 
+FLOAT_BITS = 32
+"""Codes of so many bits are no integers: float32 in [0, 1]."""
+LINEAR = 8  # H.273's transfer of codes in proportion to light
 RGB_MATRIX = 0  # H.273: "identity"; the planes are G, B, R
 UNSPECIFIED = 2
 BT709 = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)

@@ -13,17 +13,18 @@ THREADS = 4
 class Encoding:
     """A row of ENCODINGS.
 
-    `pix_fmt` is used for opaque layers, `pix_fmt_alpha` (None where there is no alpha) for cutouts; `bits` is the depth
-    of the colour, `alpha_bits` that of alpha. `alpha_options` are those of a second encoder, for alpha alone, where a
-    cutout's alpha lies beside the picture (WebM) and not in it. `audio` lists codecs that are copied as they are; any
-    other becomes `audio_codec`.
+    `pix_fmt` is used for opaque layers (None: the clip's own), `pix_fmt_alpha` (None where there is no alpha) for
+    cutouts, `pix_fmt_gray` for the matte alone where the encoding has a format of one channel; `bits` is the depth
+    of the colour, `alpha_bits` that of alpha, 32 for float numbers. `alpha_options` are those of a second encoder, for
+    alpha alone, where a cutout's alpha lies beside the picture (WebM) and not in it. `audio` lists codecs that are
+    copied as they are; any other becomes `audio_codec`. `plays` says who opens it.
     """
 
     name: str
     suffix: str
     container: str
     codec: str
-    pix_fmt: str
+    pix_fmt: str | None
     pix_fmt_alpha: str | None
     bits: int
     alpha_bits: int
@@ -35,6 +36,16 @@ class Encoding:
     alpha_options: dict[str, str] | None = None
     audio: tuple[str, ...] = ()
     audio_codec: str | None = None
+    plays: str = ""
+    colour: Literal["ycbcr", "rgb", "linear"] = "ycbcr"
+    """Of its planes: Y'CbCr, display-coded R'G'B', or RGB in proportion to the scene's light."""
+    pix_fmt_gray: str | None = None
+    picture_suffix: str = ""
+    """Of the pictures in a sequence."""
+    codec_tag: str | None = None
+    """Which of several names a QuickTime file knows the codec by; None for FFmpeg's own choice."""
+    premultiplied: bool = False
+    """Whether its alpha is premultiplied whatever a job says."""
 
     @property
     def is_sequence(self) -> bool:
@@ -49,6 +60,16 @@ class Encoding:
     def carries(self, layer: str) -> bool:
         """Whether it can hold a layer: a cutout needs alpha."""
         return layer != "cutout" or self.pix_fmt_alpha is not None
+
+    @property
+    def is_matroska(self) -> bool:
+        """Whether its times are whole milliseconds."""
+        return self.container in ("matroska", "webm")
+
+    @property
+    def half(self) -> bool:
+        """Whether its float numbers have 16 bits."""
+        return self.codec_options.get("format") == "half"
 
 
 _ALIASES = {".m4v": ".mp4"}
@@ -68,6 +89,197 @@ _VP9 = {
     "keyint_min": "120",
 }
 
+_MP4 = {"movflags": "faststart+write_colr", "write_tmcd": "1"}
+_MP4_AUDIO = (*_QUICKTIME_AUDIO, "opus", "flac")
+_MOV = {"movflags": "write_colr", "write_tmcd": "1"}
+_MOV_AUDIO = (*_QUICKTIME_AUDIO, *_PCM)
+# With mbtree x264 does not write the same bytes twice on a processor with AVX-512 (measured).
+_X264 = {"preset": "veryfast", "crf": "18", "x264-params": "mbtree=0"}
+# Closed groups of pictures: in open ones a seek can land after its target.
+_X265 = {"preset": "fast", "crf": "18", "x265-params": "open-gop=0:log-level=error"}
+# From preset 10 upwards the encoder warns of visible artefacts.
+_SVT_AV1 = {"preset": "8", "crf": "22", "g": "120", "svtav1-params": "lp=4"}
+_NVENC = {"preset": "p5", "rc": "constqp", "qp": "19", "g": "120", "forced-idr": "1"}
+_PNG = {"compression_level": "1", "pred": "up"}
+_TIFF = {"compression_algo": "deflate"}
+
+
+def _prores(profile: str, quantiser: int) -> dict[str, str]:
+    # A fixed quantiser: the default rate control searches for one, at five times the cost for the same picture.
+    return {"profile": profile, "vendor": "apl0", "global_quality": str(118 * quantiser)}
+
+
+def _mp4(
+    name: str,
+    codec: str,
+    bits: int,
+    options: dict[str, str],
+    plays: str,
+    *,
+    pix_fmt: str | None = None,
+    even_size: bool = True,
+    codec_tag: str | None = None,
+) -> Encoding:
+    """A row of .mp4 files, which are 4:2:0 and opaque."""
+    return Encoding(
+        name=name,
+        suffix=".mp4",
+        container="mp4",
+        codec=codec,
+        pix_fmt=pix_fmt or ("yuv420p" if bits == 8 else f"yuv420p{bits}le"),
+        pix_fmt_alpha=None,
+        bits=bits,
+        alpha_bits=0,
+        even_size=even_size,
+        codec_options=options,
+        container_options=_MP4,
+        thread_type="AUTO",
+        thread_count=THREADS,
+        audio=_MP4_AUDIO,
+        audio_codec="aac",
+        plays=plays,
+        codec_tag=codec_tag,
+    )
+
+
+def _mov(
+    name: str,
+    codec: str,
+    pix_fmt: str,
+    pix_fmt_alpha: str | None,
+    bits: int,
+    options: dict[str, str],
+    plays: str,
+    *,
+    colour: Literal["ycbcr", "rgb"] = "ycbcr",
+) -> Encoding:
+    """A row of .mov files for editors: alpha is as deep as colour."""
+    return Encoding(
+        name=name,
+        suffix=".mov",
+        container="mov",
+        codec=codec,
+        pix_fmt=pix_fmt,
+        pix_fmt_alpha=pix_fmt_alpha,
+        bits=bits,
+        alpha_bits=0 if pix_fmt_alpha is None else bits,
+        even_size=False,
+        codec_options=options,
+        container_options=_MOV,
+        thread_type="FRAME",
+        thread_count=0,
+        audio=_MOV_AUDIO,
+        audio_codec="pcm_s24le",
+        plays=plays,
+        colour=colour,
+    )
+
+
+def _pictures(
+    name: str,
+    codec: str,
+    formats: tuple[str, str, str],
+    bits: int,
+    options: dict[str, str],
+    plays: str,
+    *,
+    suffix: str,
+    colour: Literal["rgb", "linear"] = "rgb",
+    premultiplied: bool = False,
+) -> Encoding:
+    """A row of picture sequences, with `formats` for opaque layers, cutouts and mattes."""
+    return Encoding(
+        name=name,
+        suffix="",
+        container="image2",
+        codec=codec,
+        pix_fmt=formats[0],
+        pix_fmt_alpha=formats[1],
+        bits=bits,
+        alpha_bits=bits,
+        even_size=False,
+        codec_options=options,
+        container_options={},
+        thread_type="AUTO",
+        thread_count=0,
+        plays=plays,
+        colour=colour,
+        pix_fmt_gray=formats[2],
+        picture_suffix=suffix,
+        premultiplied=premultiplied,
+    )
+
+
+def _exr(name: str, number: str, plays: str, *, colour: Literal["rgb", "linear"] = "linear") -> Encoding:
+    formats = ("gbrpf32le", "gbrapf32le", "grayf32le")
+    options = {"compression": "zip16", "format": number}
+    return _pictures(name, "exr", formats, 32, options, plays, suffix=".exr", colour=colour, premultiplied=True)
+
+
+_EDITORS = "Premiere Pro, Final Cut Pro, DaVinci Resolve, After Effects, Nuke"
+_DEEP_H264 = "FFmpeg-based players (VLC, mpv); few phones and browsers"
+_HEVC_PLAYS = "Apple devices, Windows with its HEVC extension, VLC, editors"
+_AV1_PLAYS = "Chrome, Firefox, Edge, Safari on recent Apple devices, VLC"
+_COMPOSITORS = "Nuke, Fusion, After Effects, Blender, Houdini"
+
+_MORE = (
+    _mp4("h264-10bit", "libx264", 10, _X264, _DEEP_H264),
+    _mp4("hevc", "libx265", 8, _X265, _HEVC_PLAYS, codec_tag="hvc1"),
+    _mp4("hevc-10bit", "libx265", 10, _X265, _HEVC_PLAYS, codec_tag="hvc1"),
+    _mp4("av1", "libsvtav1", 8, _SVT_AV1, _AV1_PLAYS, even_size=False),
+    _mp4("av1-10bit", "libsvtav1", 10, _SVT_AV1, _AV1_PLAYS, even_size=False),
+    _mp4("h264-nvenc", "h264_nvenc", 8, _NVENC, "everything"),
+    _mp4("hevc-nvenc", "hevc_nvenc", 8, _NVENC, _HEVC_PLAYS, codec_tag="hvc1"),
+    _mp4("hevc-nvenc-10bit", "hevc_nvenc", 10, _NVENC, _HEVC_PLAYS, pix_fmt="p010le", codec_tag="hvc1"),
+    _mp4("av1-nvenc", "av1_nvenc", 8, _NVENC, _AV1_PLAYS),
+    _mov(
+        "prores4444xq",
+        "prores_ks",
+        "yuv444p10le",
+        "yuva444p10le",
+        10,
+        {**_prores("4444xq", 1), "alpha_bits": "16"},
+        _EDITORS,
+    ),
+    _mov("prores422hq", "prores_ks", "yuv422p10le", None, 10, _prores("hq", 2), _EDITORS),
+    _mov("qtrle", "qtrle", "rgb24", "argb", 8, {"g": "60"}, "QuickTime 7, After Effects, editors", colour="rgb"),
+    Encoding(
+        name="ffv1",
+        suffix=".mkv",
+        container="matroska",
+        codec="ffv1",
+        pix_fmt=None,
+        pix_fmt_alpha="yuva420p10le",
+        bits=16,
+        alpha_bits=10,
+        even_size=False,
+        codec_options={"level": "3", "slices": "4", "slicecrc": "1", "g": "1"},
+        container_options={"fflags": "+bitexact"},
+        thread_type="AUTO",
+        thread_count=THREADS,
+        audio=(*_MP4_AUDIO, *_PCM, "vorbis", "mp2", "dts"),
+        audio_codec="flac",
+        plays="FFmpeg-based players; archives",
+        pix_fmt_gray="gray16le",
+    ),
+    _pictures(
+        "png16",
+        "png",
+        ("rgb48be", "rgba64be", "gray16be"),
+        16,
+        _PNG,
+        "Photoshop, After Effects, compositors",
+        suffix=".png",
+    ),
+    _exr("exr", "half", _COMPOSITORS),
+    _exr("exr-float", "float", _COMPOSITORS),
+    _exr("exr-display", "half", f"{_COMPOSITORS}, told that it is display-coded", colour="rgb"),
+    _pictures("tiff", "tiff", ("rgb24", "rgba", "gray"), 8, _TIFF, "Photoshop, editors", suffix=".tif"),
+    _pictures(
+        "tiff16", "tiff", ("rgb48le", "rgba64le", "gray16le"), 16, _TIFF, "Photoshop, compositors", suffix=".tif"
+    ),
+)
+
 ENCODINGS: dict[str, Encoding] = {
     "mp4": Encoding(
         name="mp4",
@@ -86,6 +298,7 @@ ENCODINGS: dict[str, Encoding] = {
         thread_count=THREADS,
         audio=(*_QUICKTIME_AUDIO, "opus", "flac"),
         audio_codec="aac",
+        plays="everything",
     ),
     "prores4444": Encoding(
         name="prores4444",
@@ -104,6 +317,7 @@ ENCODINGS: dict[str, Encoding] = {
         thread_count=0,
         audio=(*_QUICKTIME_AUDIO, *_PCM),
         audio_codec="pcm_s24le",
+        plays=_EDITORS,
     ),
     "webm": Encoding(
         name="webm",
@@ -123,6 +337,7 @@ ENCODINGS: dict[str, Encoding] = {
         alpha_options={"lossless": "1", **_VP9},
         audio=("opus", "vorbis"),
         audio_codec="libopus",
+        plays="Chrome, Firefox, Edge; not Safari",
     ),
     "png": Encoding(
         name="png",
@@ -139,8 +354,17 @@ ENCODINGS: dict[str, Encoding] = {
         container_options={},
         thread_type="AUTO",
         thread_count=0,
+        plays="everything",
+        colour="rgb",
+        pix_fmt_gray="gray",
+        picture_suffix=".png",
     ),
+    **{row.name: row for row in _MORE},
 }
+"""The first of several rows with one extension is the one that the extension alone asks for."""
+
+
+PICTURE_SUFFIXES = frozenset(row.picture_suffix for row in ENCODINGS.values() if row.is_sequence)
 
 
 def encoding_for_suffix(suffix: str) -> Encoding | None:

@@ -10,7 +10,7 @@ import torch
 
 from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas
-from vmatte.clip import ClipInfo
+from vmatte.clip import ClipInfo, Coding
 from vmatte.frames import FrameBatch, KeptMatte, MatteBatch, RenderedBatch, SubjectBatch
 from vmatte.imaging.tonemap import ToneMap
 from vmatte.job import RenderJob
@@ -46,6 +46,7 @@ from vmatte.stages.key import ScreenKey, key_edges, matte_by_key
 from vmatte.stages.matte import matte
 from vmatte.stages.place import place
 from vmatte.stages.recall import recall
+from vmatte.stages.recode import recode
 from vmatte.stages.retime import retime
 from vmatte.stages.settle import settle
 from vmatte.stages.shape import shape
@@ -55,6 +56,7 @@ from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
 from vmatte.video.read import decode
+from vmatte.video.write import coding_for
 
 DEPTH = 2  # batches that may wait between two threads
 NOTHING_KNOWN = Analysis()
@@ -178,19 +180,36 @@ def _look(job: RenderJob, canvas: Canvas, analysis: Analysis) -> Look:
     return Look(job.blend, job.light_wrap, job.shadow, scale, grade_of, analysis.grain)
 
 
+def coding_of(output: Output, canvas: Canvas) -> Coding:
+    """The coding in which an output's encoder takes its layer."""
+    return coding_for(output.row, output.layer, canvas.clip_of(output.layer).delivery, output.alpha)
+
+
 def _maker(output: Output, canvas: Canvas, behind: tuple[PlatePlanes, Look] | None) -> LayerMaker:
-    """What makes an output's layer; `behind` is the plate and how the subject comes to belong to it."""
+    """What makes an output's layer, in the coding that its encoding takes; `behind` is the plate and how the subject
+    comes to belong to it."""
+    made, coding = canvas.clip_of(output.layer).delivery, coding_of(output, canvas)
+    if output.layer == "alpha":
+        return partial(matte_alone, coding=coding)
+    if coding == made and output.alpha == "straight":
+        return _colors_maker(output, canvas, behind, output.row.alpha_bits)
+    make = _colors_maker(output, canvas, behind, alpha_bits=16)
+    return lambda subjects: recode(make(subjects), made, coding, output.row, output.alpha)
+
+
+def _colors_maker(
+    output: Output, canvas: Canvas, behind: tuple[PlatePlanes, Look] | None, alpha_bits: int
+) -> LayerMaker:
+    """What makes a layer in colour, in the delivery coding."""
     match output.layer:
-        case "composite":
+        case "cutout":
+            return partial(cut_out, alpha_bits=alpha_bits)
+        case "foreground":
+            return colors_alone
+        case _:
             assert behind is not None
             composed = partial(compose, plate=behind[0], look=behind[1])
             if not canvas.tone_mapped:
                 return composed
             as_sdr = partial(tonemapped, tone=ToneMap.of(canvas.clip))
             return lambda subjects: composed(map(as_sdr, subjects))
-        case "cutout":
-            return partial(cut_out, alpha_bits=output.row.alpha_bits)
-        case "foreground":
-            return colors_alone
-        case "alpha":
-            return partial(matte_alone, coding=canvas.output.delivery)

@@ -46,7 +46,7 @@ from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.models.placement import frames_at_once, frames_device, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
 from vmatte.options import DEFAULT_UPSAMPLING, BlurPlate, FilePlate, NoPlate, Screen, SmoothingMethod, Upsampling
-from vmatte.pipeline import DEPTH, kept_mattes, layers, mattes, settled_mattes, smoothing_for
+from vmatte.pipeline import DEPTH, coding_of, kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
 from vmatte.prefetch import share
 from vmatte.screens import check_clean_plate, find_screens, screen_key
@@ -59,7 +59,7 @@ from vmatte.survey import Survey, survey
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
 from vmatte.video.verify import verify
-from vmatte.video.write import encode, writing
+from vmatte.video.write import check_encoder, encode, writing
 from vmatte.workdir import WorkFolder, already_there, check_output, open_work_folder, publish, whole_of
 
 logger = logging.getLogger(__name__)
@@ -200,6 +200,8 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     """Check everything that can be wrong with a job and seen before a frame is rendered, and settle what is open."""
     clip = probe(job.clip)
     size = (clip.height, clip.width)
+    for output in job.outputs:
+        check_encoder(output.row)
     check_mask(job.garbage, "garbage matte", clip.path, size)
     check_mask(job.hold_out, "hold-out matte", clip.path, size)
     check_clean_plate(job.screen, clip.path, size)
@@ -539,12 +541,20 @@ def _encode(rendered: Iterator[RenderedBatch], plan: Plan, folder: SegmentFolder
 
     def encoder(place: int) -> Callable[[Iterator[RenderedBatch]], list[int]]:
         output = plan.job.outputs[place]
-        coding = plan.canvas.clip_of(output.layer).delivery
+        coding = coding_of(output, plan.canvas)
         path = folder.unfinished(segment.number, _suffix(plan.job, place))
 
         def encode_own(batches: Iterator[RenderedBatch]) -> list[int]:
             own = (batch.layers[place] for batch in batches)
-            return encode(own, path, output.row, coding, plan.canvas.output.rate)
+            return encode(
+                own,
+                path,
+                output.row,
+                coding,
+                plan.canvas.output.rate,
+                gray=output.layer == "alpha",
+                premultiplied=output.alpha == "premultiplied",
+            )
 
         return encode_own
 

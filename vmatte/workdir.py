@@ -26,6 +26,7 @@ from typing import Any
 
 from filelock import BaseFileLock
 
+from vmatte.encodings import PICTURE_SUFFIXES
 from vmatte.errors import JobError
 from vmatte.fingerprint import sha256_of_output
 from vmatte.segment_folder import SegmentFolder, remove, take_lock, write_whole
@@ -67,7 +68,7 @@ def _check_folder(output: Path, *, overwrite: bool) -> None:
     entries = list(output.iterdir())
     if entries and not overwrite:
         raise JobError(f"folder {output} is not empty; give -y to replace its pictures, or another name")
-    strangers = [entry.name for entry in entries if entry.suffix != ".png" or not entry.is_file()]
+    strangers = [entry.name for entry in entries if entry.suffix not in PICTURE_SUFFIXES or not entry.is_file()]
     if strangers:
         raise JobError(f"folder {output} holds other things than pictures ({strangers[0]}); give another name")
 

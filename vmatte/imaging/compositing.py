@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vmatte.imaging.color import rounded, strips
+from vmatte.clip import FLOAT_BITS, RGB_MATRIX, Coding
+from vmatte.imaging.color import black, rounded, strips
 
 BLOCK = 16
 """Side of a codec's block."""
@@ -40,6 +41,22 @@ def alpha_codes(alpha: Tensor, bits: int) -> Tensor:
     for rows in strips(alpha):
         codes[rows] = rounded(alpha[rows] * (2**bits - 1), bits)
     return codes
+
+
+def matte_planes(alpha: Tensor, coding: Coding, chroma_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Alpha (T, 1, H, W) in [0, 1] as a gray picture in a coding: luma from its black to its white, and chroma
+    (T, 2, *chroma_size) without colour; for RGB all planes are luma."""
+    if coding.bits == FLOAT_BITS:
+        luma = alpha.clone()
+    else:
+        darkest, brightest = coding.luma_ends
+        luma = torch.empty_like(alpha, dtype=torch.uint8 if coding.bits == 8 else torch.uint16)
+        for rows in strips(alpha):
+            luma[rows] = rounded(alpha[rows] * (brightest - darkest) + darkest, coding.bits)
+    if coding.color.matrix == RGB_MATRIX:
+        return luma, luma.expand(-1, 2, -1, -1)
+    chroma = torch.full((len(alpha), 2, *chroma_size), black(coding)[1], dtype=torch.int32, device=alpha.device)
+    return luma, chroma.to(luma.dtype)
 
 
 def settled(alpha: Tensor) -> tuple[Tensor, Tensor]:

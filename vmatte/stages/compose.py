@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
 
-import torch
 from torch import Tensor
 
 from vmatte.analysis import Grade, Grain
 from vmatte.clip import Coding
 from vmatte.frames import LayerBatch, RenderedBatch, SubjectBatch
-from vmatte.imaging.color import black, downsample_chroma, rounded, strips
-from vmatte.imaging.compositing import alpha_codes, blank_hidden, near_matte, over
+from vmatte.imaging.color import black, downsample_chroma
+from vmatte.imaging.compositing import alpha_codes, blank_hidden, matte_planes, near_matte, over
 from vmatte.imaging.grade import graded
 from vmatte.imaging.grain import grained
 from vmatte.imaging.light import Space, Wrap, curve_of, glow_of, over_as_light, wrap_weight
@@ -115,14 +114,8 @@ def colors_alone(subjects: Iterable[SubjectBatch]) -> Iterator[LayerBatch]:
 
 def matte_alone(subjects: Iterable[SubjectBatch], coding: Coding) -> Iterator[LayerBatch]:
     """The matte as a gray picture in `coding`, from black to white."""
-    darkest, brightest = coding.luma_ends
     for subject in subjects:
-        luma = torch.empty_like(subject.alpha, dtype=torch.uint8 if coding.bits == 8 else torch.uint16)
-        for rows in strips(subject.alpha):
-            luma[rows] = rounded(subject.alpha[rows] * (brightest - darkest) + darkest, coding.bits)
-        _, gray = black(coding)
-        chroma = torch.full_like(subject.chroma, gray, dtype=luma.dtype)
-        yield LayerBatch(subject.index, luma, chroma, alpha=None)
+        yield LayerBatch(subject.index, *matte_planes(subject.alpha, coding, subject.chroma_size), alpha=None)
 
 
 LayerMaker = Callable[[Iterable[SubjectBatch]], Iterator[LayerBatch]]

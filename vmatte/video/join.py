@@ -70,14 +70,16 @@ def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: En
     with av.open(str(path), "w", format=encoding.container, options=options) as container:
         with av.open(str(segments[0].path)) as first:
             template = first.streams.video[0]
-            picture = container.add_stream_from_template(template)
+            # Asked plainly for AV1 it looks for an encoder that is called as the decoder, and there is none.
+            picture = container.add_stream_from_template(template, opaque="av1" in encoding.codec)
             # The template resets the tag, and ProRes 4444 would call itself 422 HQ.
-            picture.codec_context.codec_tag = template.codec_context.codec_tag
+            if encoding.container in ("mp4", "mov"):
+                picture.codec_context.codec_tag = template.codec_context.codec_tag
             if any(key.lower() == "alpha_mode" for key in template.metadata):
                 picture.metadata["alpha_mode"] = "1"  # without it Chromium shows the picture opaque
         picture.time_base = _tick(clip)
         # A timecode track needs a rate; Matroska would make of it a duration that all frames have.
-        rateless = encoding.container == "webm" and _is_variable(clip)
+        rateless = encoding.is_matroska and _is_variable(clip)
         picture.codec_context.framerate = Fraction(0) if rateless else clip.rate
         if clip.language:
             picture.metadata["language"] = _language_tag(clip.language, encoding)

@@ -12,9 +12,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from PIL import Image
 
-from vmatte.clip import ClipInfo, Coding
+from vmatte.clip import RGB_MATRIX, ClipInfo, Coding
 from vmatte.encodings import Encoding
 from vmatte.errors import EncodeError
 from vmatte.video.alpha import alpha_decoder
@@ -40,16 +39,20 @@ def _verify_pictures(path: Path, clip: ClipInfo, encoding: Encoding, numbers: li
     names = [picture_name(number, encoding) for number in numbers]
     if sorted(entry.name for entry in path.iterdir()) != names:
         raise EncodeError(f"{path} does not hold the {len(numbers)} pictures that were written")
-    expected = ("RGBA" if alpha else "RGB", (clip.width, clip.height))
     for name in (names[0], names[-1]):
         try:
-            with Image.open(path / name) as picture:
-                picture.load()
-                seen = (picture.mode, picture.size)
-        except (OSError, SyntaxError) as error:
+            with av.open(str(path / name)) as picture:
+                frame = next(picture.decode(video=0))
+        except (av.error.FFmpegError, StopIteration) as error:
             raise EncodeError(f"{path / name} was written but cannot be read again: {error}") from error
-        if seen != expected:
-            raise EncodeError(f"{path / name} is {seen[0]} {seen[1]}, not {expected[0]} {expected[1]}")
+        if (frame.width, frame.height) != (clip.width, clip.height):
+            raise EncodeError(f"{path / name} is {frame.width}×{frame.height}, not {clip.width}×{clip.height}")
+        _verify_alpha(path / name, frame, alpha=alpha)
+
+
+def _verify_alpha(path: Path, frame: VideoFrame, *, alpha: bool) -> None:
+    if any(component.is_alpha for component in frame.format.components) != alpha:
+        raise EncodeError(f"{path} {'lost its alpha' if alpha else 'has an alpha that nobody asked for'}")
 
 
 def _verify_file(
@@ -96,8 +99,8 @@ def _verify_times(
     assert stream.time_base is not None
     found = sorted(time * stream.time_base for time in times)
     wanted = [int(time) * clip.time_base - clip.clock_start for time in pts]
-    tick = _WEBM_TICK if encoding.container == "webm" else Fraction(0)
-    shift = found[0] - wanted[0] if encoding.container == "webm" else Fraction(0)
+    tick = _WEBM_TICK if encoding.is_matroska else Fraction(0)
+    shift = found[0] - wanted[0] if encoding.is_matroska else Fraction(0)
     worst = max(abs(seen - due - shift) for seen, due in zip(found, wanted, strict=True))
     if worst > tick:
         raise EncodeError(f"{path}: a frame lies {float(worst) * 1000:.2f} ms from where the source has it")
@@ -108,13 +111,13 @@ def _verify_picture(path: Path, stream: VideoStream, encoding: Encoding, coding:
     frame = _first_frame(stream, alpha_decoder(stream))
     if frame is None:
         raise EncodeError(f"{path}: its first frame cannot be decoded")
-    if frame.format.name.startswith("yuva") != alpha:
-        raise EncodeError(f"{path} {'lost its alpha' if alpha else 'has an alpha that nobody asked for'}")
+    _verify_alpha(path, frame, alpha=alpha)
     said = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
     if alpha and encoding.container == "webm" and not said:
         raise EncodeError(f"{path} does not say that it has alpha: browsers would show it opaque")
     tags = (int(frame.colorspace), stream.codec_context.color_primaries, stream.codec_context.color_trc)
-    wanted = (coding.color.matrix, coding.color.primaries, coding.color.transfer)
+    matrix = coding.color.matrix if encoding.colour == "ycbcr" else RGB_MATRIX
+    wanted = (matrix, coding.color.primaries, coding.color.transfer)
     if tags != wanted:
         raise EncodeError(f"{path} is tagged {tags} (matrix, primaries, transfer), not {wanted}")
 

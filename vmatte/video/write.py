@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,26 +19,83 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from torch import Tensor
 
-from vmatte.clip import Coding
+from vmatte.clip import BT709, LINEAR, RGB_MATRIX, Coding, ColorTags
 from vmatte.encodings import Encoding
 from vmatte.errors import EncodeError
 from vmatte.frames import LayerBatch
+from vmatte.outputs import AlphaForm, LayerName
 from vmatte.video.planes import plane_views
+from vmatte.video.rgb import relabelled_tiff, rgb_frame, with_chromaticities
 
 _RANGE = {False: ColorRange.MPEG, True: ColorRange.JPEG}
 
 
-def encode(layers: Iterable[LayerBatch], path: Path, encoding: Encoding, coding: Coding, rate: Fraction) -> list[int]:
+def coding_for(encoding: Encoding, layer: LayerName, delivery: Coding, alpha: AlphaForm = "straight") -> Coding:
+    """The coding that an encoding takes a layer in, of a clip that is delivered in `delivery`.
+
+    Y'CbCr stays as it is, for the encoder's own format is made from it; premultiplied it has as many bits as the
+    encoding, for darkened colour needs them. RGB and gray have the encoding's bits and full range, 32 for float
+    numbers in [0, 1]. A matte is no light: it stays in proportion to alpha.
+    """
+    color = delivery.color
+    if encoding.colour == "ycbcr":
+        if layer == "alpha" and encoding.pix_fmt_gray is not None:
+            return Coding(replace(color, full_range=True), encoding.bits)
+        if layer == "alpha":
+            return Coding(color, encoding.bits)
+        deep = layer == "cutout" and alpha == "premultiplied"
+        return Coding(color, max(delivery.bits, encoding.alpha_bits)) if deep else delivery
+    transfer = LINEAR if encoding.colour == "linear" and layer != "alpha" else color.transfer
+    return Coding(ColorTags(RGB_MATRIX, color.primaries, transfer, full_range=True), encoding.bits)
+
+
+def check_encoder(encoding: Encoding) -> None:
+    """EncodeError where this machine cannot encode so: what a graphics card does needs the card and its driver."""
+    if not encoding.codec.endswith("_nvenc"):
+        return
+    context = _new_encoder(encoding, Fraction(25), encoding.codec_options)
+    # Smaller pictures are refused.
+    context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
+    try:
+        context.open()
+    except (OSError, av.error.FFmpegError) as error:
+        raise _no_hardware(encoding) from error
+
+
+def _no_hardware(encoding: Encoding) -> EncodeError:
+    return EncodeError(
+        f"{encoding.name} needs an NVIDIA graphics card that encodes {encoding.codec.removesuffix('_nvenc').upper()}, "
+        "and its driver; this machine has none that works. Name an encoding that needs no card"
+    )
+
+
+def encode(
+    layers: Iterable[LayerBatch],
+    path: Path,
+    encoding: Encoding,
+    coding: Coding,
+    rate: Fraction,
+    *,
+    gray: bool = False,
+    premultiplied: bool = False,
+) -> list[int]:
     """Write all layers to `path` and return the numbers of the frames that are in it, in order.
 
-    `coding` is that of the layers' planes, and what the file is tagged with. In a file frame i has pts i at `rate`
-    (true times come with `join`); a picture is named after its frame's number. Raises EncodeError.
+    `coding` is that of the layers' planes (`coding_for`), and what the file is tagged with. In a file frame i has pts i
+    at `rate` (true times come with `join`); a picture is named after its frame's number. With `gray` the luma alone is
+    written, where the encoding has a format for that. `premultiplied` says what alpha did to the colours. Raises
+    EncodeError.
     """
-    write = _write_pictures if encoding.is_sequence else _write_file
+    if gray and encoding.pix_fmt_gray is not None:
+        encoding = replace(encoding, pix_fmt=encoding.pix_fmt_gray)
+    check_encoder(encoding)
     try:
         with writing(path):
-            return write(layers, path, encoding, coding, rate)
+            if encoding.is_sequence:
+                return _write_pictures(layers, path, encoding, coding, rate, premultiplied=premultiplied)
+            return _write_file(layers, path, encoding, coding, rate)
     finally:
         if isinstance(layers, Generator):
             layers.close()
@@ -131,7 +190,13 @@ _MATROSKA_BLOCK_ADDITIONAL = 15
 
 
 def _write_pictures(
-    layers: Iterable[LayerBatch], path: Path, encoding: Encoding, coding: Coding, rate: Fraction
+    layers: Iterable[LayerBatch],
+    path: Path,
+    encoding: Encoding,
+    coding: Coding,
+    rate: Fraction,
+    *,
+    premultiplied: bool,
 ) -> list[int]:
     path.mkdir(parents=True, exist_ok=True)
     written: list[int] = []
@@ -139,7 +204,12 @@ def _write_pictures(
 
     def save(packets: list[av.Packet[VideoStream]]) -> None:
         for packet in packets:
-            (path / picture_name(written[packet.pts or 0], encoding)).write_bytes(bytes(packet))
+            picture = bytes(packet)
+            if encoding.codec == "tiff":
+                picture = relabelled_tiff(picture, premultiplied=premultiplied)
+            elif encoding.codec == "exr":
+                picture = with_chromaticities(picture, coding.color.primaries)
+            (path / picture_name(written[packet.pts or 0], encoding)).write_bytes(picture)
 
     for number, frame, _ in encoder_frames(layers, encoding, coding):
         if encoder is None:
@@ -155,7 +225,11 @@ def _write_pictures(
 
 def picture_name(number: int, encoding: Encoding) -> str:
     """The file name of frame `number` in a sequence of pictures."""
-    return f"{number:06d}.{encoding.name}"
+    return f"{number:06d}{encoding.picture_suffix}"
+
+
+# Of encoders that tell all they do on standard error: level 1 is errors.
+_QUIET = {"libsvtav1": ("SVT_LOG", "1")}
 
 
 def _new_encoder(encoding: Encoding, rate: Fraction, options: dict[str, str]) -> VideoCodecContext:
@@ -172,9 +246,20 @@ def _configure(context: VideoCodecContext, frame: VideoFrame, encoding: Encoding
     context.thread_type, context.thread_count = encoding.thread_type, encoding.thread_count
     if encoding.codec == "libvpx-vp9":
         context.bit_rate = 0  # quality is constant only without a bit rate
-    if not frame.format.is_rgb:
+    if encoding.codec_tag is not None:
+        context.codec_tag = encoding.codec_tag
+    if encoding.codec in _QUIET:
+        os.environ.setdefault(*_QUIET[encoding.codec])
+    if _says_colour(encoding, coding):
         context.color_primaries, context.color_trc = coding.color.primaries, coding.color.transfer
         context.colorspace, context.color_range = coding.color.matrix, _RANGE[coding.color.full_range]
+
+
+def _says_colour(encoding: Encoding, coding: Coding) -> bool:
+    """A picture of BT.709 says nothing of its colour: everything shows it as it shows the video, and a picture that
+    names BT.709's transfer is shown another way by some."""
+    plain = coding.color.primaries == BT709.primaries and coding.color.transfer == BT709.transfer
+    return not (encoding.is_sequence and plain)
 
 
 def encoder_frames(
@@ -184,11 +269,18 @@ def encoder_frames(
     reformatter = VideoReformatter()
     for layer in layers:
         layer.wait()
-        luma, chroma = layer.luma.numpy(), layer.chroma.numpy()
-        alpha = None if layer.alpha is None else layer.alpha.numpy()
+        luma, chroma = _numbers(layer.luma, encoding), _numbers(layer.chroma, encoding)
+        alpha = None if layer.alpha is None else _numbers(layer.alpha, encoding)
         for t, number in enumerate(layer.index):
             planes = [luma[t, 0], *chroma[t]]
-            if alpha is None:
+            if encoding.pix_fmt == encoding.pix_fmt_gray and encoding.pix_fmt is not None:
+                yield number, _tagged(rgb_frame([luma[t, 0]], encoding.pix_fmt), encoding, coding), None
+            elif coding.color.matrix == RGB_MATRIX:
+                pix_fmt = encoding.pix_fmt if alpha is None else encoding.pix_fmt_alpha
+                assert pix_fmt is not None
+                frame = rgb_frame(planes if alpha is None else [*planes, alpha[t, 0]], pix_fmt)
+                yield number, _tagged(frame, encoding, coding), None
+            elif alpha is None:
                 yield number, _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt), None
             elif encoding.alpha_options is None:
                 yield number, _with_alpha(planes, alpha[t, 0], encoding, coding, reformatter), None
@@ -197,14 +289,22 @@ def encoder_frames(
                 yield number, colour, _as_picture(alpha[t, 0], colour)
 
 
+def _numbers(planes: Tensor, encoding: Encoding) -> NDArray[np.generic]:
+    """Planes as arrays. Float numbers are rounded here to half of their bits: FFmpeg would cut these off."""
+    if planes.is_floating_point() and encoding.half:
+        planes = planes.half().float()
+    numbers: NDArray[np.generic] = planes.numpy()
+    return numbers
+
+
 def _encoder_colour(
     planes: list[NDArray[np.generic]],
     encoding: Encoding,
     coding: Coding,
     reformatter: VideoReformatter,
-    pix_fmt: str,
+    pix_fmt: str | None,
 ) -> VideoFrame:
-    """A frame in `pix_fmt`: swscale changes chroma's size, and for pictures goes to RGB."""
+    """A frame in `pix_fmt`, or with None in the planes' own: swscale changes chroma's size."""
     if encoding.even_size:
         planes = _padded_to_even(planes)
     bits = coding.bits
@@ -212,7 +312,7 @@ def _encoder_colour(
         planes, bits = [_shortened(plane, bits, encoding.bits) for plane in planes], encoding.bits
     frame = _frame_of(planes, _planar_name(planes, bits))
     _tag(frame, coding)
-    if frame.format.name == pix_fmt:
+    if pix_fmt is None or frame.format.name == pix_fmt:
         return frame
     to_rgb = pix_fmt == "rgb24"
     converted = reformatter.reformat(
@@ -225,6 +325,12 @@ def _encoder_colour(
     if not to_rgb:
         _tag(converted, coding)
     return converted
+
+
+def _tagged(frame: VideoFrame, encoding: Encoding, coding: Coding) -> VideoFrame:
+    if _says_colour(encoding, coding):
+        _tag(frame, coding)
+    return frame
 
 
 def _tag(frame: VideoFrame, coding: Coding) -> None:
@@ -241,6 +347,13 @@ def _shortened(codes: NDArray[np.generic], bits: int, fewer: int) -> NDArray[np.
     return rounded.astype(np.uint8) if fewer == 8 else rounded
 
 
+def _with_bits(codes: NDArray[np.generic], bits: int, wanted: int) -> NDArray[np.generic]:
+    """Codes of limited range, of `bits` bits, with as many as are wanted."""
+    if wanted < bits:
+        return _shortened(codes, bits, wanted)
+    return codes if wanted == bits else codes.astype(np.uint16) << (wanted - bits)
+
+
 def _with_alpha(
     planes: list[NDArray[np.generic]],
     alpha: NDArray[np.generic],
@@ -250,6 +363,11 @@ def _with_alpha(
 ) -> VideoFrame:
     """A frame that carries its alpha; put in afterwards, for from swscale it would come back a code off."""
     assert encoding.pix_fmt_alpha is not None
+    if encoding.pix_fmt is None:
+        deep = [_with_bits(plane, coding.bits, encoding.alpha_bits) for plane in planes]
+        whole = _frame_of([*deep, alpha], _planar_name(planes, encoding.alpha_bits).replace("yuv", "yuva"))
+        _tag(whole, coding)
+        return whole
     if encoding.pix_fmt == "rgb24":
         rgb = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt).to_ndarray()
         return VideoFrame.from_ndarray(np.dstack([rgb, alpha]), format=encoding.pix_fmt_alpha)
