@@ -125,11 +125,11 @@ def test_an_encoder_that_fails_ends_the_others_and_leaves_no_file(
 ) -> None:
     clip, encode = make_clip(tmp_path / "clip.mkv", 40), render.encode
 
-    def failing(layers: Iterator[LayerBatch], path: Path, *rest: object) -> list[int]:
+    def failing(layers: Iterator[LayerBatch], path: Path, *rest: object, **how: bool) -> list[int]:
         if path.suffix == ".webm":
             next(layers)
             raise EncodeError("the disk is full")
-        return encode(layers, path, *rest)  # type: ignore[arg-type]
+        return encode(layers, path, *rest, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(render, "encode", failing)
     (tmp_path / "out").mkdir()
@@ -170,3 +170,12 @@ def test_an_output_that_exists_stops_the_render_whichever_it_is(tmp_path: Path) 
     with pytest.raises(JobError, match=r"b\.webm exists; give -y"):
         vmatte.run(clip, output=[tmp_path / "a.mov", tmp_path / "b.webm"], model="luma-key")
     assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "b.webm"}
+
+
+def test_openexr_is_premultiplied_without_a_word_and_never_straight() -> None:
+    assert layers_of("frames,exr", "gray,exr,alpha") == [
+        ("exr", "cutout", "premultiplied"),
+        ("exr", "alpha", "straight"),
+    ]
+    with pytest.raises(JobError, match="exr is premultiplied by its standard"):
+        make_job("talk.mp4", output="frames,exr,straight")

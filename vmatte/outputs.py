@@ -49,7 +49,7 @@ class OutputWords(Record):
     """With a background: a composite, or the cutout where there are several outputs and it has alpha; without: a
     cutout. A name that ends in matte, foreground, cutout or composite says so too."""
     alpha: AlphaForm | None = None
-    """Of a cutout: straight (where nothing is said) or premultiplied."""
+    """Of a cutout: straight or premultiplied; where nothing is said straight, but in OpenEXR."""
 
     @model_validator(mode="after")
     def _has_a_name(self) -> OutputWords:
@@ -109,7 +109,10 @@ def make_output(said: OutputWords, path: Path | None, *, plated: bool, alone: bo
         raise JobError(f"{row.name} {lacks}; {instead}: {can}")
     if said.alpha == "premultiplied" and layer != "cutout":
         raise JobError(f"{what} is {_A[layer]}, which has no alpha to be premultiplied with; leave that out")
-    return Output(path=path or Path(), encoding=row.name, layer=layer, alpha=said.alpha or "straight")
+    usual: AlphaForm = "premultiplied" if row.premultiplied and layer == "cutout" else "straight"
+    if said.alpha == "straight" != usual:
+        raise JobError(f"{what}: {row.name} is premultiplied by its standard; leave straight out")
+    return Output(path=path or Path(), encoding=row.name, layer=layer, alpha=said.alpha or usual)
 
 
 _A = {"cutout": "a cutout", "foreground": "a foreground", "alpha": "a matte", "composite": "a composite"}
