@@ -149,7 +149,7 @@ def head_placement(head: Head, size: tuple[int, int], photo: IdPhoto, name: str)
     if scale * tall > most + 0.5:
         short = (height - top - most / tall * (size[0] - head.top)) / photo.dots
         raise SourceError(
-            f"{name}: {photo.name} shows more below the chin than the picture does, {short:.0f} mm on paper; give one "
+            f"{name}: {photo.name} shows more below the chin than the picture does, {short:.1f} mm on paper; give one "
             "that shows the chest"
         )
     exact = Fraction(scale).limit_denominator(1 << 20)

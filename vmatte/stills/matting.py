@@ -33,8 +33,8 @@ from vmatte.stopwatch import Stopwatch
 from vmatte.survey import LINES
 
 _LOOKS = 3
-"""How often a recurrent network sees a picture: it begins with nothing to remember. A fourth look at a portrait moves
-RVM's alpha by less than 1/255 in the mean over the edge."""
+"""How often a recurrent network sees a picture: it begins with nothing to remember. On three portraits the second look
+moved RVM's alpha by up to 0.0017 in the mean over the picture, the third by 0.0007, the fourth by 0.0004."""
 _LONG_SIDE = 1920
 """What networks that take frames at full size, which are for video, get of a picture at most. Its edges are then found
 in the whole of it, as those of every other network."""

@@ -42,11 +42,11 @@ class IdPhoto:
 ID_PHOTOS: dict[str, IdPhoto] = {
     photo.name: photo
     for photo in (
-        # One and two "inches" (寸) of Chinese photo studios. No standard has the head: two thirds of the height, and a
-        # tenth of it above, are customary.
-        IdPhoto("1inch", 25, 35, head_mm=(20, 25), top_mm=3.5),
-        IdPhoto("small-1inch", 22, 32, head_mm=(18, 23), top_mm=3),
-        IdPhoto("2inch", 35, 49, head_mm=(28, 35), top_mm=5),
+        # One and two "inches" (寸) of Chinese photo studios. No standard has the head: some six tenths of the height,
+        # and a tenth of it above, are customary.
+        IdPhoto("1inch", 25, 35, head_mm=(19, 23), top_mm=3.5),
+        IdPhoto("small-1inch", 22, 32, head_mm=(17, 21), top_mm=3),
+        IdPhoto("2inch", 35, 49, head_mm=(26, 32), top_mm=5),
         # China's passports and visas: head 28 to 33 mm high and 15 to 22 mm wide, 3 to 5 mm above it, 7 mm or more
         # below the chin (National Immigration Administration, photo requirements).
         IdPhoto("cn-passport", 33, 48, head_mm=(28, 33), top_mm=4),
@@ -80,7 +80,7 @@ def find_id_photo(word: str) -> IdPhoto:
     width, height, dpi = float(parts[1]), float(parts[2]), int(parts[3] or 300)
     if not (10 <= width <= 300 and 10 <= height <= 300 and 72 <= dpi <= 1200):
         raise JobError(f"ID photo {word!r}: a side has 10 to 300 mm, and an inch 72 to 1200 dots")
-    return IdPhoto(word, width, height, (0.6 * height, 0.75 * height), 0.1 * height, dpi)
+    return IdPhoto(word, width, height, (0.55 * height, 0.7 * height), 0.1 * height, dpi)
 
 
 def find_sheet(word: str) -> tuple[float, float]:
