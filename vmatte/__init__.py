@@ -4,6 +4,7 @@ import vmatte
 vmatte.run("avatar.mp4", background="studio.png", output="out.mp4")
 for matte in vmatte.matte("avatar.mp4"):
     matte.rgb, matte.alpha, matte.pts
+rgba = vmatte.matte_image("portrait.jpg")
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from vmatte.job import RenderJob, Runtime
     from vmatte.models.catalogue import load_model
     from vmatte.render import Matte, RenderReport, matte, render_job, run
+    from vmatte.stills.run import matte_image
     from vmatte.video.probe import probe
 
 _HOMES = {
@@ -35,6 +37,7 @@ _HOMES = {
     "VmatteError": "vmatte.errors",
     "load_model": "vmatte.models.catalogue",
     "matte": "vmatte.render",
+    "matte_image": "vmatte.stills.run",
     "probe": "vmatte.video.probe",
     "render_job": "vmatte.render",
     "run": "vmatte.render",
@@ -48,6 +51,7 @@ __all__ = [
     "VmatteError",
     "load_model",
     "matte",
+    "matte_image",
     "probe",
     "render_job",
     "run",

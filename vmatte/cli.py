@@ -17,7 +17,8 @@ import typer
 
 from vmatte import __version__
 from vmatte.encodings import ENCODINGS
-from vmatte.errors import JobError, JobFileError, VmatteError
+from vmatte.errors import EXIT_ALL_FAILED, EXIT_SOME_FAILED, JobError, JobFileError, VmatteError
+from vmatte.image_cli import image
 
 if TYPE_CHECKING:
     from vmatte.batch.status import Board
@@ -31,10 +32,6 @@ EXIT_INCOMPLETE = 3
 """The output is there, but frames of the clip could not be decoded."""
 EXIT_ABOVE_LIMIT = 4
 """A measured matte is above a limit of `--fail-above`."""
-EXIT_SOME_FAILED = 5
-"""Some jobs of a batch are done, others have failed."""
-EXIT_ALL_FAILED = 6
-"""No job of a batch is done."""
 EXIT_INTERRUPTED = 130
 
 LICENCE_GUARD = typer.Option(
@@ -48,6 +45,7 @@ models_app = typer.Typer(help="The matting models: what they are for, their lice
 app.add_typer(models_app, name="models")
 cache_app = typer.Typer(help="The mattes that are kept: of which clips, and how to make room.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+app.command()(image)
 
 
 def main() -> None:

@@ -9,6 +9,12 @@ class VmatteError(Exception):
     exit_code = 2
 
 
+EXIT_SOME_FAILED = 5
+"""Some jobs, clips or pictures of several are done, others have failed."""
+EXIT_ALL_FAILED = 6
+"""None of several is done."""
+
+
 class JobError(VmatteError):
     """The job asks for something that cannot be done."""
 
@@ -45,3 +51,18 @@ class EncodeError(VmatteError):
 
 class BatchError(VmatteError):
     """A batch cannot be run, or cannot go on."""
+
+
+class PicturesError(VmatteError):
+    """Of several pictures some, or all, could not be made; each has told why."""
+
+    def __init__(self, failed: int, pictures: int) -> None:
+        super().__init__(f"{failed} of {pictures} pictures could not be made")
+        self.failed, self.pictures = failed, pictures
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        return EXIT_SOME_FAILED if self.failed < self.pictures else EXIT_ALL_FAILED
+
+    def __reduce__(self) -> tuple[type[PicturesError], tuple[int, int]]:
+        return PicturesError, (self.failed, self.pictures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,9 @@ from vmatte.video.read import decode, read_still, still_size
 
 logger = logging.getLogger(__name__)
 
+Decoder = Callable[[ClipInfo, range, int], Iterator[DecodedFrames]]
+"""Gives these frames of a clip, so many at once."""
+
 SAMPLED = (0, 6, 12, 24, 47)
 """The frames of a shot that are looked at, from its first: two seconds, for it may be faded in."""
 SAMPLE_LINES = 180
@@ -46,7 +49,7 @@ def screen_key(clip: ClipInfo, options: Screen, screens: Screens, device: torch.
     return ScreenKey(MODELS["chroma-key"], device, screens, shade)
 
 
-def find_screens(clip: ClipInfo, options: Screen, shots: Sequence[int]) -> Screens:
+def find_screens(clip: ClipInfo, options: Screen, shots: Sequence[int], decoder: Decoder = decode) -> Screens:
     """The screen of every shot, of which `shots` are the first frames.
 
     A shot in which none is seen, such as one that the subject fills, has that of the shot before. JobError where none
@@ -61,7 +64,8 @@ def find_screens(clip: ClipInfo, options: Screen, shots: Sequence[int]) -> Scree
         red, green, blue = options.color
         paint = (red / 255, green / 255, blue / 255)
         hues = ("green",) if green > blue else ("blue",)
-    samples = [_sample(clip, first, behind) for first, behind in zip(shots, (*shots[1:], clip.frames), strict=True)]
+    ends = (*shots[1:], clip.frames)
+    samples = [_sample(clip, first, behind, decoder) for first, behind in zip(shots, ends, strict=True)]
     rows, columns = _picture(samples, clip)
     height, width = _picked_size(clip)
     inside = (..., _picked_part(rows, clip.height, height), _picked_part(columns, clip.width, width))
@@ -107,12 +111,12 @@ class _Sample:
     """(W,)"""
 
 
-def _sample(clip: ClipInfo, first: int, behind: int) -> _Sample:
+def _sample(clip: ClipInfo, first: int, behind: int, decoder: Decoder) -> _Sample:
     """Of the shot's first frames; of none, where none can be decoded."""
     none = torch.empty(0, 3, *_picked_size(clip))
     pictures, cells = [none], [none]
     rows, columns = torch.zeros(clip.height), torch.zeros(clip.width)
-    decoded = decode(clip, range(first, min(first + SAMPLED[-1] + 1, behind)), batch=1)
+    decoded = decoder(clip, range(first, min(first + SAMPLED[-1] + 1, behind)), 1)
     for frame in upload(_those(decoded, first), clip.delivery, torch.device("cpu")):
         codes = frame.luma[0, 0].to(torch.float32)
         rows, columns = torch.maximum(rows, codes.amax(1)), torch.maximum(columns, codes.amax(0))

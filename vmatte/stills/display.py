@@ -1,0 +1,108 @@
+"""Pictures on their user's screen: a bar on a terminal, a line for each elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from vmatte.stills.run import StillReport, Watcher
+
+
+@contextmanager
+def shown(pictures: int, stream: TextIO, *, quiet: bool) -> Iterator[Watcher]:
+    """A watcher that shows the run on `stream`; with `quiet` only what fails. What vmatte logs is shown too."""
+    if quiet:
+        yield _Lines(stream, pictures, quiet=True)
+        return
+    logger = logging.getLogger("vmatte")
+    if stream.isatty():
+        console = Console(file=stream)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as progress:
+            watcher: _Bar | _Lines = _Bar(progress, pictures)
+            with _logged(logger, watcher):
+                yield watcher
+    else:
+        watcher = _Lines(stream, pictures, quiet=False)
+        with _logged(logger, watcher):
+            yield watcher
+
+
+def describe(report: StillReport) -> str:
+    """What came of a picture, in a line."""
+    if report.error is not None:
+        return report.error
+    if not report.outputs:
+        return f"{report.picture}: done already"
+    return f"{', '.join(map(str, report.outputs))} ({report.seconds:.1f} s)"
+
+
+class _Lines:
+    def __init__(self, stream: TextIO, pictures: int, *, quiet: bool) -> None:
+        self._stream, self._pictures, self._quiet = stream, pictures, quiet
+        self._fetched: dict[str, int] = {}
+
+    def ended(self, number: int, report: StillReport) -> None:
+        if report.error is not None:
+            self.note(f"vmatte: {report.error}")
+        elif self._pictures > 1 and not self._quiet:
+            self.note(f"[{number + 1}/{self._pictures}] {describe(report)}")
+
+    def fetching(self, name: str, done: int, total: int) -> None:
+        tenths = 10 * done // max(total, 1)
+        if tenths > self._fetched.get(name, -1):
+            self._fetched[name] = tenths
+            self.note(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+
+    def note(self, text: str) -> None:
+        """Whoever does not listen (a closed pipe, a full disk) must not end the run."""
+        try:
+            print(text, file=self._stream, flush=True)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+class _Bar:
+    def __init__(self, progress: Progress, pictures: int) -> None:
+        self._progress, self._task = progress, progress.add_task("pictures", total=pictures)
+        self._fetches: dict[str, TaskID] = {}
+
+    def ended(self, number: int, report: StillReport) -> None:
+        if report.error is not None:
+            self.note(f"vmatte: {report.error}")
+        self._progress.update(self._task, completed=number + 1, description=report.picture.name)
+
+    def fetching(self, name: str, done: int, total: int) -> None:
+        if name not in self._fetches:
+            self._fetches[name] = self._progress.add_task(f"{name}, MB", total=total // 10**6)
+        self._progress.update(self._fetches[name], completed=done // 10**6)
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+
+class _Notes(logging.Handler):
+    def __init__(self, watcher: _Bar | _Lines) -> None:
+        super().__init__(logging.INFO)
+        self._watcher = watcher
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._watcher.note(record.getMessage())
+
+
+@contextmanager
+def _logged(logger: logging.Logger, watcher: _Bar | _Lines) -> Iterator[None]:
+    handler, level = _Notes(watcher), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)

@@ -1,0 +1,146 @@
+"""Which pictures are read, and what is written of each: settled before the first one is opened."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from vmatte.errors import JobError
+from vmatte.stills.formats import FORMATS, Format, find_format, format_of
+
+Layer = Literal["cutout", "foreground", "alpha", "composite"]
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
+"""What is taken for a picture in a folder; a file that is named may be called anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A layer and the file that it goes into."""
+
+    layer: Layer
+    path: Path
+    format: Format
+
+
+@dataclass(frozen=True, slots=True)
+class StillJob:
+    """A picture and what is written of it."""
+
+    picture: Path
+    writings: tuple[Writing, ...]
+    sheet: Path | None = None
+    """Where the photo is put on paper too."""
+
+
+def plan_stills(
+    named: Sequence[Path], output: Path | None, layers: Sequence[Layer], format_name: str | None, *, sheet: bool = False
+) -> list[StillJob]:
+    """A job for each picture that the names mean: files, folders with all below them, and patterns with `*`.
+
+    The output is a file for one picture and one layer; else a folder, in which those of a folder keep their places.
+    Without one, each lies beside its picture. Raises JobError.
+    """
+    given = None if format_name is None else find_format(format_name)
+    single = len(named) == 1 and not named[0].is_dir() and not _is_pattern(named[0]) and len(layers) == 1
+    into = output is not None and (not single or output.is_dir() or format_of(output) is None)
+    if output is not None and single and not into:
+        form = _agreed(output, given)
+        _check(layers[0], form)
+        return [_job(named[0], {layers[0]: output}, form, sheet=sheet)]
+    if output is not None and output.suffix and not output.is_dir() and format_of(output) is not None:
+        raise JobError(f"{output} is one file, for several pictures or layers; give a folder")
+    jobs = []
+    for picture, place in _pictures(named, output):
+        folder = picture.parent if output is None else output / place
+        names = {}
+        for layer in layers:
+            form = given or _default(layer)
+            _check(layer, form)
+            ending = f"_{layer}" if output is None or len(layers) > 1 else ""
+            names[layer] = folder / f"{picture.stem}{ending}{form.suffixes[0]}"
+        jobs.append(_job(picture, names, given, sheet=sheet))
+    _check_apart(jobs)
+    return jobs
+
+
+def find_layers(words: Sequence[str], *, plate: bool) -> tuple[Layer, ...]:
+    """The layers of these names; without any the composite where there is a plate, else the cutout. JobError."""
+    for word in words:
+        if word not in get_args(Layer):
+            raise JobError(f"no layer is called {word!r}; there are: {', '.join(get_args(Layer))}")
+        if word == "composite" and not plate:
+            raise JobError("a composite needs a background; give --bg")
+    return cast(tuple[Layer, ...], tuple(dict.fromkeys(words))) or ("composite" if plate else "cutout",)
+
+
+def _default(layer: Layer) -> Format:
+    return FORMATS["jpg" if layer == "composite" else "png"]
+
+
+def _agreed(output: Path, given: Format | None) -> Format:
+    found = format_of(output)
+    assert found is not None
+    if given is not None and given is not found:
+        raise JobError(
+            f"{output} is no {given.name}; leave out the format, or call it {output.stem}{given.suffixes[0]}"
+        )
+    return found
+
+
+def _check(layer: Layer, form: Format) -> None:
+    if layer == "cutout" and not form.alpha:
+        can = ", ".join(row.name for row in FORMATS.values() if row.alpha)
+        raise JobError(f"{form.name} has no alpha, which a cutout needs; give --bg, or one of: {can}")
+
+
+def _job(picture: Path, names: dict[Layer, Path], given: Format | None, *, sheet: bool) -> StillJob:
+    writings = tuple(Writing(layer, path, given or _default(layer)) for layer, path in names.items())
+    first = writings[0].path
+    return StillJob(picture, writings, first.with_name(f"{first.stem}_sheet{first.suffix}") if sheet else None)
+
+
+def _is_pattern(path: Path) -> bool:
+    return not path.exists() and glob.has_magic(str(path))
+
+
+def _pictures(named: Sequence[Path], output: Path | None) -> Iterator[tuple[Path, Path]]:
+    """Each picture once, and its place below the output's folder."""
+    seen = set()
+    for name in named:
+        for picture, place in _below(name, output):
+            if picture.absolute() not in seen:
+                seen.add(picture.absolute())
+                yield picture, place
+
+
+def _below(name: Path, output: Path | None) -> Iterator[tuple[Path, Path]]:
+    if name.is_dir():
+        found = sorted(path for path in name.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+        own = None if output is None or output.resolve() == name.resolve() else output.resolve()
+        pictures = [path for path in found if own is None or own not in path.resolve().parents]
+        if not pictures:
+            raise JobError(f"folder {name} holds no pictures ({', '.join(_SUFFIXES)})")
+        yield from ((path, path.parent.relative_to(name)) for path in pictures)
+        return
+    if _is_pattern(name):
+        matching = sorted(path for path in map(Path, glob.glob(str(name), recursive=True)) if path.is_file())
+        if not matching:
+            raise JobError(f"{name}: no file is called like that")
+        yield from ((path, Path()) for path in matching)
+        return
+    yield name, Path()
+
+
+def _check_apart(jobs: Sequence[StillJob]) -> None:
+    """JobError where two pictures would become one file."""
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        for path in (*(writing.path for writing in job.writings), *filter(None, [job.sheet])):
+            if path in taken:
+                raise JobError(
+                    f"{taken[path]} and {job.picture} would both become {path}; give them another folder each"
+                )
+            taken[path] = job.picture
