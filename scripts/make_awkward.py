@@ -2,8 +2,8 @@
 
     python scripts/make_awkward.py --out FOLDER
 
-Always alike, and small: 12 frames of 96 × 64 but where that is the point. Each shows, on black, a rectangle in the upper
-left quarter of the picture as it is meant to be seen; the rectangle's luma tells the frame's number.
+Always alike, and small: 12 frames of 96 × 64 but where that is the point. Each shows, on black, a rectangle in the
+upper left quarter of the picture as it is meant to be seen; the rectangle's luma tells the frame's number.
 """
 
 from __future__ import annotations

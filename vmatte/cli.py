@@ -135,6 +135,13 @@ def run(
     weights: Annotated[
         Path | None, typer.Option(help="weights to use instead of the catalogue's: a file, or a folder that holds it")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="render from here on: frame 120f, seconds 2.5, 00:00:02.500", show_default="the beginning"),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="render up to here, without that frame", show_default="the end")
+    ] = None,
     smooth: Annotated[
         str | None, typer.Option(help="over time: motion | gaussian | off", show_default="motion; off for a key")
     ] = None,
@@ -239,6 +246,8 @@ def run(
         "encoding": encoding,
         "model": model,
         "weights": weights,
+        "start": start,
+        "end": end,
         "smooth": smooth,
         "strength": strength,
         "device": device,

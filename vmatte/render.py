@@ -56,6 +56,7 @@ from vmatte.shots import find_shots
 from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
 from vmatte.survey import Survey, survey
+from vmatte.video.excerpt import excerpt
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
 from vmatte.video.verify import verify
@@ -198,7 +199,7 @@ def render_job(
 
 def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     """Check everything that can be wrong with a job and seen before a frame is rendered, and settle what is open."""
-    clip = probe(job.clip)
+    clip = excerpt(probe(job.clip), job.start, job.end)
     size = (clip.height, clip.width)
     check_mask(job.garbage, "garbage matte", clip.path, size)
     check_mask(job.hold_out, "hold-out matte", clip.path, size)
@@ -217,6 +218,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     matte_fingerprint = fingerprint(
         program=sha256_of_program(),
         clip=inputs[0][1],
+        frames=(0 if clip.excerpt is None else clip.excerpt.first, clip.frames),
         model=spec.name,
         weights=choice.weights_sha256,
         precision=str(choice.placement.precision),

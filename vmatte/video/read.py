@@ -82,6 +82,12 @@ def _numbered_frames(clip: ClipInfo, frames: range, threads: int) -> Iterator[tu
     """(number, frame) of every frame in `frames` that can be decoded, in order."""
     if not len(frames):
         return
+    if clip.excerpt is not None:
+        first = clip.excerpt.first
+        of_file = range(frames.start + first, frames.stop + first)
+        for number, frame in _numbered_frames(clip.excerpt.whole, of_file, threads):
+            yield number - first, frame
+        return
     # A deinterlacer looks one frame back and one ahead.
     lead, tail = (1, 1) if clip.interlaced else (0, 0)
     read = range(max(0, frames.start - lead), min(clip.frames, frames.stop + tail))
@@ -134,6 +140,8 @@ def _decoded(clip: ClipInfo, seek_pts: int | None, frames: range, threads: int) 
                 return
             last = number
             yield number, frame
+            if number == frames.stop - 1:
+                return
 
 
 def _number_of(clip: ClipInfo, frame: VideoFrame) -> int | None:
