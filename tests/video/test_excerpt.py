@@ -149,10 +149,10 @@ def test_its_sound_is_cut_to_the_sample(
     part = samples_of(tmp_path / output)
     assert 0.75 * SECOND < len(part) < 0.82 * SECOND
     count = round(0.75 * SECOND)
-    if codec != "pcm_s16le" or output != "out.mp4":  # copied, or coded without loss
+    assert lag(part[:count], whole[begin : begin + count]) == 0
+    # MP4 gets AAC of it, and AC-3's decoder adds noise by chance (ATSC A/52, dither).
+    if codec == "aac" or (codec == "pcm_s16le" and output == "out.mov"):
         assert np.abs(part[:count] - whole[begin : begin + count]).max() < 1e-4
-    else:
-        assert lag(part[:count], whole[begin : begin + count]) == 0
 
 
 def test_sound_of_another_codec_is_cut_before_it_is_coded(tmp_path: Path, look: Callable[[Path], Seen]) -> None:
