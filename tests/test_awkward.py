@@ -40,6 +40,8 @@ class Source:
     offset: Fraction = Fraction(0)
     """Seconds before the first frame."""
     lost: int = 0
+    own_alpha: float = 1
+    """In the middle of the rectangle."""
     first: int = 0
     """Number of its first frame, as the rectangle tells it."""
 
@@ -66,8 +68,8 @@ class Source:
         return int(awkward.DARKEST + awkward.STEP * (self.first + number))
 
     def alpha(self, number: int) -> float:
-        """What luma-key makes of it."""
-        return float(np.dot((0.2126, 0.7152, 0.0722), self.rgb(number)))
+        """What luma-key makes of it, and the source's own alpha leaves."""
+        return self.own_alpha * float(np.dot((0.2126, 0.7152, 0.0722), self.rgb(number)))
 
 
 ONE_TRACK = ("und",)
@@ -89,7 +91,7 @@ SOURCES = {
     "truncated": Source(lost=awkward.LOST, frames=FRAMES - awkward.LOST),
     "one_frame": Source(frames=1),
     "rgb": Source(matrix=None),
-    "own_alpha": Source(matrix=None),
+    "own_alpha": Source(matrix=None, own_alpha=128 / 255),
     "motion_jpeg": Source(matrix=BT601, languages=ONE_TRACK),
 }
 ERRORS = {"zero_duration": "holds no video"}

@@ -192,6 +192,10 @@ def run(
     foreground: Annotated[
         str | None, typer.Option(help="colour of soft edges: estimate | source", show_default="estimate")
     ] = None,
+    own_alpha: Annotated[
+        str | None,
+        typer.Option(help="alpha that the clip has already: multiply | ignore", show_default="multiply"),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="of the output: clip, plate or WIDTHxHEIGHT", show_default="clip")
     ] = None,
@@ -278,6 +282,7 @@ def run(
         "clean_plate": clean_plate,
         "despill": despill,
         "foreground": foreground,
+        "own_alpha": own_alpha,
         "size": size,
         "rate": rate,
         "blend": blend,

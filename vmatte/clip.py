@@ -115,6 +115,8 @@ class ClipInfo:
     timecode: str | None
     metadata: dict[str, str]
     language: str | None
+    alpha: bool = False
+    """Whether its frames have alpha of their own, and it is decoded with them."""
     excerpt: Excerpt | None = None
     """None: the clip is all of its file."""
 

@@ -35,6 +35,7 @@ from vmatte.options import (
     MotionSmoothing,
     NoPlate,
     NoSmoothing,
+    OwnAlpha,
     Plate,
     PolygonMask,
     Record,
@@ -113,6 +114,9 @@ class RenderJob(Record):
     """Beside a network's matte, the edge is keyed. None: no screen; `chroma-key` looks for one all the same."""
     foreground: Colors = "estimate"
     """The subject's colour where the matte is soft: estimated, or the clip's, with the old background in it."""
+    own_alpha: OwnAlpha = "multiply"
+    """Of a clip that has alpha already: its matte is multiplied by it, and its colours count as straight; or it is
+    ignored."""
     size: Literal["clip", "plate"] | Size = "clip"
     """Of the output, (width, height)."""
     rate: Literal["clip", "plate"] | Rate = "clip"
@@ -296,6 +300,7 @@ class JobWords(TypedDict, total=False):
     clean_plate: str | Path | None
     despill: float | None
     foreground: str | None
+    own_alpha: str | None
     size: str | tuple[int, int] | None
     rate: str | float | None
     blend: str | None
@@ -363,7 +368,7 @@ def make_job(clip: str | Path, **words: Unpack[JobWords]) -> RenderJob:
         "shadow": _strong(ContactShadow, "shadow", words.get("shadow")),
         "grain": _strong(GrainMatch, "grain", words.get("grain")),
     }
-    for name in ("model", "segment_frames", "upsample", "crop", "foreground", "blend"):
+    for name in ("model", "segment_frames", "upsample", "crop", "foreground", "own_alpha", "blend"):
         fields[name] = words.get(name)
     return _validated(RenderJob, {name: value for name, value in fields.items() if value is not None})
 

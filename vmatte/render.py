@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Unpack
@@ -199,7 +199,9 @@ def render_job(
 
 def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     """Check everything that can be wrong with a job and seen before a frame is rendered, and settle what is open."""
-    clip = excerpt(probe(job.clip), job.start, job.end)
+    found = probe(job.clip)
+    found = replace(found, alpha=found.alpha and job.own_alpha == "multiply")
+    clip = excerpt(found, job.start, job.end)
     size = (clip.height, clip.width)
     check_mask(job.garbage, "garbage matte", clip.path, size)
     check_mask(job.hold_out, "hold-out matte", clip.path, size)
@@ -260,6 +262,8 @@ def announce(plan: Plan) -> None:
         logger.warning("a cutout has no background: nothing comes of %s", ", ".join(idle))
     if job.color_match is not None and isinstance(job.background, BlurPlate):
         logger.warning("the blurred background is the clip's own: nothing comes of color match")
+    if plan.clip.alpha:
+        logger.info("%s has alpha of its own: the matte is multiplied by it (own alpha: multiply)", job.clip)
     if plan.clip.delivery.color.transfer in HDR_TRANSFERS:
         clip = plan.job.clip
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", clip)
