@@ -133,6 +133,13 @@ def run(
     weights: Annotated[
         Path | None, typer.Option(help="weights to use instead of the catalogue's: a file, or a folder that holds it")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="render from here on: frame 120f, seconds 2.5, 00:00:02.500", show_default="the beginning"),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="render up to here, without that frame", show_default="the end")
+    ] = None,
     smooth: Annotated[
         str | None, typer.Option(help="over time: motion | gaussian | off", show_default="motion; off for a key")
     ] = None,
@@ -182,6 +189,10 @@ def run(
     ] = None,
     foreground: Annotated[
         str | None, typer.Option(help="colour of soft edges: estimate | source", show_default="estimate")
+    ] = None,
+    own_alpha: Annotated[
+        str | None,
+        typer.Option(help="alpha that the clip has already: multiply | ignore", show_default="multiply"),
     ] = None,
     size: Annotated[
         str | None, typer.Option(help="of the output: clip, plate or WIDTHxHEIGHT", show_default="clip")
@@ -240,6 +251,8 @@ def run(
         "encoding": encoding,
         "model": model,
         "weights": weights,
+        "start": start,
+        "end": end,
         "smooth": smooth,
         "strength": strength,
         "device": device,
@@ -270,6 +283,7 @@ def run(
         "clean_plate": clean_plate,
         "despill": despill,
         "foreground": foreground,
+        "own_alpha": own_alpha,
         "size": size,
         "rate": rate,
         "blend": blend,

@@ -93,15 +93,26 @@ class AudioTrack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Excerpt:
+    """Where in its file a clip lies: from frame `first` of the `whole`. Sound is left out before `begin` and from `end`
+    on, in seconds of the file's clock; None where it is kept as far as there is some."""
+
+    whole: ClipInfo
+    first: int
+    begin: Fraction | None
+    end: Fraction | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ClipInfo:
-    """A probed clip.
+    """A probed clip, or an excerpt of one.
 
     `width` and `height` are those of the upright picture with square pixels, as `decode` yields it.
     `pts` (N,) int64 has the time of every frame that is in the file, in display order, in units of `time_base`;
     `key_pts` the times of its key frames. `promised_frames` is what the container says it holds: more than N when the
-    file was cut off. `clock_start` is what an MPEG stream's running clock shows at the beginning of the file, in
-    seconds; outputs begin without it. `counted` says that the file does not tell which frame its times belong to:
-    frames are numbered in the order in which they are decoded.
+    file was cut off. `clock_start` is what the file's clock shows, in seconds, when outputs begin: other than 0 in an
+    MPEG stream, whose clock runs, and in an excerpt. `counted` says that the file does not tell which frame its times
+    belong to: frames are numbered in the order in which they are decoded.
     """
 
     path: Path
@@ -127,6 +138,10 @@ class ClipInfo:
     metadata: dict[str, str]
     language: str | None
     hdr_light: HdrLight = HdrLight()
+    alpha: bool = False
+    """Whether its frames have alpha of their own, and it is decoded with them."""
+    excerpt: Excerpt | None = None
+    """None: the clip is all of its file."""
 
     @property
     def frames(self) -> int:
@@ -136,6 +151,11 @@ class ClipInfo:
     def duration(self) -> Fraction:
         """Seconds from the first frame's start to the last one's end."""
         return (int(self.pts[-1]) + self.last_duration - int(self.pts[0])) * self.time_base
+
+    @property
+    def start_of_file(self) -> int:
+        """The time of the file's first frame, in units of `time_base`."""
+        return int(self.pts[0] if self.excerpt is None else self.excerpt.whole.pts[0])
 
     @property
     def delivery(self) -> Coding:

@@ -28,6 +28,11 @@ def _check_planes(index: range, luma: Any, chroma: Any) -> None:
         raise ValueError(f"{frames} frames need luma (T,1,H,W) and chroma (T,2,h,w); got {shapes}")
 
 
+def _check_alpha(luma: Any, alpha: Any) -> None:
+    if alpha is not None and alpha.shape != luma.shape:
+        raise ValueError(f"alpha {tuple(alpha.shape)} does not fit luma {tuple(luma.shape)}")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedFrames:
     """Frames as they come out of the file: luma (T,1,H,W), chroma (T,2,h,w), uint8 or uint16 codes."""
@@ -36,9 +41,12 @@ class DecodedFrames:
     luma: NDArray[np.generic]
     chroma: NDArray[np.generic]
     coding: Coding
+    alpha: NDArray[np.uint16] | None = None
+    """The clip's own (T,1,H,W), 65535 is opaque; None where it has none."""
 
     def __post_init__(self) -> None:
         _check_planes(self.index, self.luma, self.chroma)
+        _check_alpha(self.luma, self.alpha)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,17 +57,27 @@ class FrameBatch:
     luma: Tensor
     chroma: Tensor
     coding: Coding
+    alpha: Tensor | None = None
+    """The clip's own (T,1,H,W) uint16, 65535 is opaque; None where it has none. No network sees it."""
 
     def __post_init__(self) -> None:
         _check_planes(self.index, self.luma, self.chroma)
+        _check_alpha(self.luma, self.alpha)
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width)."""
         return int(self.luma.shape[2]), int(self.luma.shape[3])
 
+    def part(self, frames: range) -> FrameBatch:
+        """Those of its frames."""
+        own = slice(frames.start - self.index.start, frames.stop - self.index.start)
+        alpha = None if self.alpha is None else self.alpha[own]
+        return FrameBatch(frames, self.luma[own], self.chroma[own], self.coding, alpha)
+
     def cropped(self, boxes: Sequence[Box]) -> FrameBatch:
-        """The part of each frame that its box holds; all boxes are of one size, and begin at even rows and columns."""
+        """The part of each frame that its box holds, without alpha of its own; all boxes are of one size, and begin at
+        even rows and columns."""
         down, across = (-(-side // small) for side, small in zip(self.size, self.chroma.shape[2:], strict=True))
         chroma = _cropped(self.chroma, [box.subsampled(down, across) for box in boxes])
         return FrameBatch(self.index, _cropped(self.luma, boxes), chroma, self.coding)
@@ -100,7 +118,7 @@ class MatteBatch:
         """Those of its frames; what is kept of mattes is kept of whole batches."""
         batch = self.frames
         own = slice(frames.start - batch.index.start, frames.stop - batch.index.start)
-        return MatteBatch(FrameBatch(frames, batch.luma[own], batch.chroma[own], batch.coding), self.alpha[own])
+        return MatteBatch(batch.part(frames), self.alpha[own])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

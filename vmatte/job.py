@@ -35,6 +35,7 @@ from vmatte.options import (
     MotionSmoothing,
     NoPlate,
     NoSmoothing,
+    OwnAlpha,
     Plate,
     PolygonMask,
     Record,
@@ -75,6 +76,10 @@ def _possible(rate: str) -> str:
 
 Rate = Annotated[str, Field(pattern=RATE), AfterValidator(_possible)]
 
+MOMENT = r"^(\d+f|\d+(\.\d+)?|(\d+:[0-5]\d|\d+):[0-5]\d(\.\d+)?)$"
+Moment = Annotated[str, Field(pattern=MOMENT)]
+"""A frame's number (`120f`, counted from 0), seconds (`2.5`), or a time (`00:00:02.500`, `1:30`)."""
+
 
 class RenderJob(Record):
     """A clip, what is done to it, and the files that come of it. Two equal jobs give equal pixels."""
@@ -82,6 +87,11 @@ class RenderJob(Record):
     clip: Path
     outputs: Annotated[tuple[Output, ...], Field(min_length=1)]
     """What comes of it, all in one pass; the job is known by the first."""
+    start: Moment | None = None
+    """What is rendered of the clip begins here: at this frame (`120f`), or with the first one that is shown from this
+    time on (`2.5` seconds, `00:00:02.500`)."""
+    end: Moment | None = None
+    """It ends before this: the frame, or what is shown from this time on, is left out."""
     background: Background = NoPlate()
     model: str = DEFAULT_MODEL
     """A name of MODELS, or `auto`: the best for the device, which is settled before the first frame."""
@@ -105,6 +115,9 @@ class RenderJob(Record):
     """Beside a network's matte, the edge is keyed. None: no screen; `chroma-key` looks for one all the same."""
     foreground: Colors = "estimate"
     """The subject's colour where the matte is soft: estimated, or the clip's, with the old background in it."""
+    own_alpha: OwnAlpha = "multiply"
+    """Of a clip that has alpha already: its matte is multiplied by it, and its colours count as straight; or it is
+    ignored."""
     size: Literal["clip", "plate"] | Size = "clip"
     """Of the output, (width, height)."""
     rate: Literal["clip", "plate"] | Rate = "clip"
@@ -266,6 +279,8 @@ class JobWords(TypedDict, total=False):
     encoding: str | None
     model: str | None
     weights: str | Path | None
+    start: str | float | None
+    end: str | float | None
     smooth: str | SmoothingMethod | None
     strength: str | None
     segment_frames: int | None
@@ -288,6 +303,7 @@ class JobWords(TypedDict, total=False):
     clean_plate: str | Path | None
     despill: float | None
     foreground: str | None
+    own_alpha: str | None
     size: str | tuple[int, int] | None
     rate: str | float | None
     blend: str | None
@@ -341,6 +357,8 @@ def make_job(clip: str | Path, **words: Unpack[JobWords]) -> RenderJob:
         "outputs": outputs,
         "background": background,
         "weights": None if (weights := words.get("weights")) is None else at_home(weights),
+        "start": _moment("start", words.get("start")),
+        "end": _moment("end", words.get("end")),
         "smoothing": _smoothing(words),
         "edges": _record(Edges, words),
         "garbage": _mask(words.get("garbage")),
@@ -354,7 +372,7 @@ def make_job(clip: str | Path, **words: Unpack[JobWords]) -> RenderJob:
         "shadow": _strong(ContactShadow, "shadow", words.get("shadow")),
         "grain": _strong(GrainMatch, "grain", words.get("grain")),
     }
-    for name in ("model", "segment_frames", "upsample", "crop", "foreground", "blend", "tone_map"):
+    for name in ("model", "segment_frames", "upsample", "crop", "foreground", "own_alpha", "blend", "tone_map"):
         fields[name] = words.get(name)
     return _validated(RenderJob, {name: value for name, value in fields.items() if value is not None})
 
@@ -472,6 +490,12 @@ def _rate(rate: str | float | None) -> str | None:
     if re.fullmatch(RATE, text) is None or not 0 < Fraction(text) <= FASTEST:
         raise JobError(f"rate cannot be {text!r}; give clip, plate, or up to {FASTEST} frames a second: 25, 30000/1001")
     return text
+
+
+def _moment(name: str, moment: str | float | None) -> str | None:
+    if moment is None or re.fullmatch(MOMENT, str(moment)):
+        return None if moment is None else str(moment)
+    raise JobError(f"{name} cannot be {str(moment)!r}; give a frame (120f), seconds (2.5) or a time (00:00:02.500)")
 
 
 def _strong(record: type[R], name: str, choice: float | R | None) -> R | None:

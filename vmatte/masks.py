@@ -127,7 +127,7 @@ def _playing(path: Path, clip: ClipInfo, device: torch.device, feather: float) -
         black, white = video.coding.luma_ends
 
         def plane(number: int) -> Tensor:
-            time = int(clip.pts[number] - clip.pts[0]) * clip.time_base
+            time = int(clip.pts[number] - clip.start_of_file) * clip.time_base
             shown = bisect_right(video.pts, int(video.pts[0]) + time // video.time_base) - 1
             luma = playback.frame(shown).luma.to(torch.float32)
             return _fitted(((luma - black) / (white - black)).clamp_(0, 1)[0, 0], (clip.height, clip.width), feather)

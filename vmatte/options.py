@@ -233,6 +233,8 @@ class Screen(Record):
 
 # How the subject belongs to its plate
 Colors = Literal["estimate", "source"]
+OwnAlpha = Literal["multiply", "ignore"]
+"""What becomes of alpha that a clip has already."""
 Blend = Literal["linear", "display"]
 ToneMapping = Literal["auto", "off"]
 

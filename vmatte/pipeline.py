@@ -44,6 +44,7 @@ from vmatte.stages.foreground import foreground
 from vmatte.stages.hold import hold
 from vmatte.stages.key import ScreenKey, key_edges, matte_by_key
 from vmatte.stages.matte import matte
+from vmatte.stages.multiply import multiply
 from vmatte.stages.place import place
 from vmatte.stages.recall import recall
 from vmatte.stages.recode import recode
@@ -160,6 +161,7 @@ def layers(
         subjects: Iterator[SubjectBatch] = stopwatch.around("foreground", foreground(shaped, job.foreground))
         if screen is not None and job.screen is not None and job.screen.despill:
             subjects = stopwatch.around("despill", despill(subjects, screen.screens.hue, job.screen.despill))
+        subjects = multiply(subjects)
         if canvas.placement is not None:
             subjects = stopwatch.around("place", place(subjects, canvas.placement))
         if canvas.retimed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ class Playback:
     `close`."""
 
     def __init__(self, video: ClipInfo, coding: Coding, device: torch.device) -> None:
-        self.video = video
+        self.video = replace(video, alpha=False)
         self._coding, self._device = coding, device
         self._shown: FrameBatch | None = None
         self._ahead: FrameBatch | None = None

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Unpack
@@ -56,6 +56,7 @@ from vmatte.shots import find_shots
 from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
 from vmatte.survey import Survey, survey
+from vmatte.video.excerpt import excerpt
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
 from vmatte.video.verify import verify
@@ -198,7 +199,9 @@ def render_job(
 
 def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     """Check everything that can be wrong with a job and seen before a frame is rendered, and settle what is open."""
-    clip = probe(job.clip)
+    found = probe(job.clip)
+    found = replace(found, alpha=found.alpha and job.own_alpha == "multiply")
+    clip = excerpt(found, job.start, job.end)
     size = (clip.height, clip.width)
     for output in job.outputs:
         check_encoder(output.row)
@@ -219,6 +222,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     matte_fingerprint = fingerprint(
         program=sha256_of_program(),
         clip=inputs[0][1],
+        frames=(0 if clip.excerpt is None else clip.excerpt.first, clip.frames),
         model=spec.name,
         weights=choice.weights_sha256,
         precision=str(choice.placement.precision),
@@ -260,6 +264,8 @@ def announce(plan: Plan) -> None:
         logger.warning("a cutout has no background: nothing comes of %s", ", ".join(idle))
     if job.color_match is not None and isinstance(job.background, BlurPlate):
         logger.warning("the blurred background is the clip's own: nothing comes of color match")
+    if plan.clip.alpha:
+        logger.info("%s has alpha of its own: the matte is multiplied by it (own alpha: multiply)", job.clip)
     if plan.clip.delivery.is_hdr:
         _announce_hdr(plan)
 

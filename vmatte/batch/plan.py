@@ -32,6 +32,7 @@ from vmatte.pipeline import smoothing_for
 from vmatte.plates import check_plate
 from vmatte.screens import check_clean_plate
 from vmatte.segments import plan_segments
+from vmatte.video.excerpt import excerpt
 from vmatte.video.probe import probe
 from vmatte.workdir import check_output
 
@@ -102,7 +103,7 @@ def plan(entries: Sequence[Entry], board: Board) -> Iterator[JobPlan]:
     seen = _Seen()
     makes_matte = {group[0] for group in groups(entries, range(len(entries)))}
     for number, (entry, status) in enumerate(zip(entries, board.jobs, strict=True)):
-        clip, choice = seen.clip(entry.job.clip), seen.choice(entry.job, entry.runtime)
+        clip, choice = seen.clip(entry.job), seen.choice(entry.job, entry.runtime)
         output = seen.output(entry.job)
         done = status.state == "skipped"
         seconds = seen.seconds(entry.job, clip, output, choice, mattes=number in makes_matte)
@@ -182,19 +183,21 @@ class _Seen:
     """What was looked at before: the jobs of a batch share clips, plates and models. Errors are kept too."""
 
     def __init__(self) -> None:
-        self._clips: dict[Path, _Clip | VmatteError] = {}
+        self._clips: dict[tuple[Path, str | None, str | None], _Clip | VmatteError] = {}
         self._plates: dict[FilePlate, PlateShape | VmatteError] = {}
         self._beside: dict[tuple[object, ...], VmatteError | None] = {}
         self._choices: dict[tuple[str, Path | None, Runtime], Choice | VmatteError] = {}
         self._network_s: dict[tuple[object, ...], float | None] = {}
 
-    def clip(self, path: Path) -> _Clip:
-        if path not in self._clips:
+    def clip(self, job: RenderJob) -> _Clip:
+        """Of what is rendered of a job's clip."""
+        key = job.clip, job.start, job.end
+        if key not in self._clips:
             try:
-                self._clips[path] = _size_of(probe(path))
+                self._clips[key] = _size_of(excerpt(probe(job.clip), job.start, job.end))
             except VmatteError as error:
-                self._clips[path] = error
-        return _or_raise(self._clips[path])
+                self._clips[key] = error
+        return _or_raise(self._clips[key])
 
     def plate(self, plate: FilePlate) -> PlateShape:
         if plate not in self._plates:
@@ -204,18 +207,18 @@ class _Seen:
                 self._plates[plate] = error
         return _or_raise(self._plates[plate])
 
-    def check_mask(self, mask: FileMask, name: str, clip: Path) -> None:
-        size = self._frame(clip)
-        self._check_once((mask, name, clip), lambda: check_mask(mask, name, clip, size))
+    def check_mask(self, mask: FileMask, name: str, job: RenderJob) -> None:
+        size = self._frame(job)
+        self._check_once((mask, name, job.clip), lambda: check_mask(mask, name, job.clip, size))
 
     def check_clean_plate(self, job: RenderJob) -> None:
         if job.screen is not None:
-            size = self._frame(job.clip)
+            size = self._frame(job)
             key = (job.screen.clean_plate, "clean plate", job.clip)
             self._check_once(key, lambda: check_clean_plate(job.screen, job.clip, size))
 
-    def _frame(self, clip: Path) -> tuple[int, int]:
-        return self.clip(clip).height, self.clip(clip).width
+    def _frame(self, job: RenderJob) -> tuple[int, int]:
+        return self.clip(job).height, self.clip(job).width
 
     def _check_once(self, key: tuple[object, ...], check: Callable[[], None]) -> None:
         if key not in self._beside:
@@ -225,7 +228,7 @@ class _Seen:
             raise error
 
     def output(self, job: RenderJob) -> _Clip:
-        clip = self.clip(job.clip)
+        clip = self.clip(job)
         plate = self.plate(job.background) if isinstance(job.background, FilePlate) else None
         width, height = canvas_size(job, (clip.width, clip.height), plate)
         place_on(job.subject, (clip.width, clip.height), (width, height))
@@ -274,7 +277,7 @@ def _size_of(clip: ClipInfo) -> _Clip:
 def _errors_of(entry: Entry, seen: _Seen) -> Iterator[VmatteError]:
     job, plate = entry.job, entry.job.background
     inputs = list(job.files.values())
-    bad_clip = list(_raised([lambda: seen.clip(job.clip)]))
+    bad_clip = list(_raised([lambda: seen.clip(job)]))
     bad_plate = list(_raised([lambda: seen.plate(plate)])) if isinstance(plate, FilePlate) else []
     yield from (*bad_clip, *bad_plate)
     others: list[Callable[[], object]] = []
@@ -290,7 +293,7 @@ def _checks_beside(job: RenderJob, seen: _Seen) -> Iterator[Callable[[], object]
     """Of the files that must have the clip's shape."""
     for mask, name in ((job.garbage, "garbage matte"), (job.hold_out, "hold-out matte")):
         if isinstance(mask, FileMask):
-            yield partial(seen.check_mask, mask, name, job.clip)
+            yield partial(seen.check_mask, mask, name, job)
     yield partial(seen.check_clean_plate, job)
 
 

@@ -92,7 +92,7 @@ def groups(entries: Sequence[Entry], numbers: Sequence[int]) -> deque[deque[int]
     together: dict[object, deque[int]] = defaultdict(deque)
     for number in numbers:
         job = entries[number].job
-        how = (job.smoothing, job.crop, job.subject.keep, job.upsample, job.segment_frames)
+        how = (job.start, job.end, job.smoothing, job.crop, job.subject.keep, job.upsample, job.segment_frames)
         together[job.clip, job.model, job.weights, how].append(number)
     return deque(together.values())
 

@@ -127,6 +127,8 @@ _SHAPES: dict[str, tuple[Any, str, tuple[type[BaseModel], ...], str | None]] = {
     ),
     "encoding": (_one_of(list(ENCODINGS)), "By the output's extension where it is not given.", (), None),
     "weights": (str, _meaning(RenderJob, "weights"), (), None),
+    "start": (str | int | float, _meaning(RenderJob, "start"), (), None),
+    "end": (str | int | float, _meaning(RenderJob, "end"), (), None),
     "smooth": (
         _one_of([_method(model) for model in _models(Smoothing)]),
         _meaning(RenderJob, "smoothing"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from vmatte.frames import FrameBatch, MatteBatch
+from vmatte.frames import MatteBatch
 from vmatte.imaging.blur import box_mean
 from vmatte.imaging.motion import find_flow, warp
 from vmatte.imaging.resize import resize
@@ -74,8 +74,7 @@ def _singly(matte: MatteBatch) -> Iterator[MatteBatch]:
     frames = matte.frames
     for t, number in enumerate(frames.index):
         one = slice(t, t + 1)
-        frame = FrameBatch(range(number, number + 1), frames.luma[one], frames.chroma[one], frames.coding)
-        yield MatteBatch(frame, matte.alpha[one])
+        yield MatteBatch(frames.part(range(number, number + 1)), matte.alpha[one])
 
 
 def _see(matte: MatteBatch) -> _Seen:

@@ -25,7 +25,8 @@ def upload(decoded: Iterable[DecodedFrames], coding: Coding, device: torch.devic
         source = frames.coding.color
         if (source.matrix, source.full_range) != (coding.color.matrix, coding.color.full_range):
             luma, chroma = recode(luma, chroma, frames.coding, coding)
-        yield FrameBatch(frames.index, luma, chroma, coding)
+        alpha = None if frames.alpha is None else _moved(frames.alpha, device, stream)
+        yield FrameBatch(frames.index, luma, chroma, coding, alpha)
 
 
 def _moved(planes: NDArray[Any], device: torch.device, stream: torch.cuda.Stream | None) -> Tensor:

@@ -73,12 +73,22 @@ def read_alpha(picture: Path) -> NDArray[np.float32]:
     raise SourceError(f"{picture} holds no picture")
 
 
+def own_alpha(frame: VideoFrame) -> tuple[NDArray[np.generic], int, int] | None:
+    """Alpha codes (h, w) of a frame, and those of transparent and opaque; None of one that has no alpha, or only that
+    of a palette."""
+    form = frame.format
+    if not any(component.is_alpha for component in form.components) or form.has_palette:
+        return None
+    if len(frame.planes) < 4 or form.name.endswith("be"):  # swscale copies alpha as it is
+        frame = frame.reformat(format="gbrap" if form.components[-1].bits <= 8 else "gbrap16le")
+    return plane_views(frame)[3], 0, _highest(frame)
+
+
 def _alpha(frame: VideoFrame, where: str) -> NDArray[np.float32]:
     form = frame.format
-    if any(component.is_alpha for component in form.components) and not form.has_palette:
-        if len(frame.planes) < 4 or form.name.endswith("be"):  # swscale copies alpha as it is
-            frame = frame.reformat(format="gbrap" if form.components[-1].bits <= 8 else "gbrap16le")
-        return _scaled(plane_views(frame)[3], 0, _highest(frame))
+    own = own_alpha(frame)
+    if own is not None:
+        return _scaled(*own)
     if len(form.components) == 1 and not form.has_palette:
         if form.components[0].bits < 8 or form.name.endswith("be"):
             frame = frame.reformat(format="gray" if form.components[0].bits <= 8 else form.name.replace("be", "le"))

@@ -20,7 +20,7 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vmatte.clip import AudioTrack, ClipInfo
+from vmatte.clip import AudioTrack, ClipInfo, Excerpt
 from vmatte.encodings import Encoding
 from vmatte.errors import EncodeError
 from vmatte.video.probe import open_source
@@ -85,7 +85,8 @@ def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: En
             picture.metadata["language"] = _language_tag(clip.language, encoding)
         _describe(container, clip)
         with open_source(clip.path) as source:
-            sound = [_SoundTrack(container, source, track, encoding) for track in clip.audio] if encoding.audio else []
+            tracks = clip.audio if encoding.audio else ()
+            sound = [_SoundTrack(container, source, track, encoding, clip.excerpt) for track in tracks]
             packets = [_picture_packets(segments, clip, picture), _sound_packets(source, sound, clip)]
             for _, _, packet in heapq.merge(*packets):
                 container.mux(packet)
@@ -190,11 +191,17 @@ class _SoundTrack:
         source: av.container.InputContainer,
         track: AudioTrack,
         encoding: Encoding,
+        excerpt: Excerpt | None,
     ) -> None:
         stream = source.streams[track.stream]
         assert isinstance(stream, AudioStream)
         self.source = stream
-        self.copied = stream.codec_context.codec.canonical_name in encoding.audio
+        self._begin, self._end = (None, None) if excerpt is None else (excerpt.begin, excerpt.end)
+        codec = stream.codec_context.codec.canonical_name
+        # Only QuickTime's edit list can say that sound begins within a packet.
+        can_begin = self._begin is None or encoding.container in ("mp4", "mov")
+        self.copied = codec in encoding.audio and can_begin
+        self._lead = Fraction(0) if codec.startswith("pcm_") else _LEAD
         if self.copied:
             self.output = container.add_stream_from_template(stream)
         else:
@@ -211,6 +218,8 @@ class _SoundTrack:
 
     def packets(self, packet: av.Packet[AudioStream]) -> Iterator[av.Packet[AudioStream]]:
         """What one packet of the source becomes; an empty packet flushes."""
+        if packet.size and self._is_outside(packet):
+            return
         if self.copied:
             if packet.size:
                 packet.stream = self.output
@@ -222,9 +231,49 @@ class _SoundTrack:
             return  # damaged sound leaves a gap of its own length, times go on
         for frame in frames:
             assert isinstance(frame, AudioFrame)
-            yield from self.output.encode(frame)
+            inside = self._inside(frame)
+            if inside is not None:
+                yield from self.output.encode(inside)
         if packet.size == 0:
             yield from self.output.encode(None)
+
+    def _is_outside(self, packet: av.Packet[AudioStream]) -> bool:
+        """Whether nothing of a packet is heard, nor needed to decode what is. One that goes on behind the end becomes
+        shorter."""
+        if packet.pts is None or not packet.time_base:
+            return False
+        starts = packet.pts * packet.time_base
+        stops = starts + (packet.duration or 0) * packet.time_base
+        if self._end is not None and starts < self._end < stops and self.copied:
+            packet.duration = max(1, round((self._end - starts) / packet.time_base))
+        before = self._begin is not None and stops <= self._begin - self._lead
+        return before or (self._end is not None and starts >= self._end)
+
+    def _inside(self, frame: AudioFrame) -> AudioFrame | None:
+        """What of a frame is heard, to the sample; None where nothing is."""
+        if (self._begin is None and self._end is None) or frame.pts is None or frame.time_base is None:
+            return frame
+        tick = frame.time_base
+        starts = frame.pts * tick
+
+        def sample_at(time: Fraction) -> int:
+            return min(max(round((time - starts) * frame.sample_rate), 0), frame.samples)
+
+        first = 0 if self._begin is None else sample_at(self._begin)
+        stop = frame.samples if self._end is None else sample_at(self._end)
+        if first >= stop:
+            return None
+        wide = 1 if frame.format.is_planar else frame.layout.nb_channels
+        samples = np.ascontiguousarray(frame.to_ndarray()[:, first * wide : stop * wide])
+        inside = AudioFrame.from_ndarray(cast("NDArray[np.float32]", samples), frame.format.name, frame.layout)
+        inside.sample_rate, inside.time_base = frame.sample_rate, tick
+        inside.pts = frame.pts + round(first / (frame.sample_rate * tick))
+        return inside
+
+
+_LEAD = Fraction(1, 10)
+"""Seconds of coded sound before a cut, without which what comes after it is not decoded as it was: Opus converges in
+80 ms (RFC 7845), others sooner."""
 
 
 # ISO 639-2 has two codes for some languages; QuickTime's table has one of them, and FFmpeg drops the other.

@@ -90,6 +90,7 @@ def probe(path: str | Path) -> ClipInfo:
             metadata=dict(container.metadata),
             language=stream.metadata.get("language"),
             hdr_light=_hdr_light(first),
+            alpha=_has_alpha(first, stream),
         )
 
 
@@ -304,6 +305,16 @@ def _coding(path: Path, frame: VideoFrame, stream: VideoStream) -> Coding:
             f"{path} is coded with colour matrix {matrix} of H.273, which vmatte does not know; convert it"
         )
     return Coding(ColorTags(matrix, primaries, transfer, full_range), bits)
+
+
+def _has_alpha(frame: VideoFrame, stream: VideoStream) -> bool:
+    """A palette's transparency does not count. The usual decoders of VP8 and VP9 drop alpha; the container tells."""
+    if frame.format.has_palette:
+        return False
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    return any(component.is_alpha for component in frame.format.components) or (
+        stream.codec_context.name in ("vp8", "vp9") and tags.get("alpha_mode") == "1"
+    )
 
 
 def _known(of_frame: int, of_stream: int) -> int:

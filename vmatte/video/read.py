@@ -6,10 +6,11 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
@@ -20,10 +21,12 @@ from PIL import Image, ImageCms, ImageOps
 from vmatte.clip import ClipInfo, Coding, Orientation
 from vmatte.errors import SourceError
 from vmatte.frames import DecodedFrames
+from vmatte.video.alpha import alpha_decoder, own_alpha
 from vmatte.video.planes import plane_views
 from vmatte.video.probe import open_source
 
-Planes = tuple[NDArray[np.generic], NDArray[np.generic]]
+Planes = tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.uint16] | None]
+"""Luma (1, H, W), chroma (2, h, w), and the clip's own alpha (1, H, W), 65535 is opaque."""
 
 
 def decode(clip: ClipInfo, frames: range, batch: int, threads: int = 0) -> Iterator[DecodedFrames]:
@@ -73,14 +76,27 @@ def _stacked(first: int, planes: list[Planes], coding: Coding) -> DecodedFrames:
     if len(planes) == 1:  # the decoder's own memory: nothing downstream writes into codes
         luma, chroma = planes[0][0][None], planes[0][1][None]
     else:
-        luma = np.stack([luma for luma, _ in planes])
-        chroma = np.stack([chroma for _, chroma in planes])
-    return DecodedFrames(range(first, first + len(planes)), luma, chroma, coding)
+        luma = np.stack([luma for luma, _, _ in planes])
+        chroma = np.stack([chroma for _, chroma, _ in planes])
+    alphas = [alpha for _, _, alpha in planes if alpha is not None]
+    return DecodedFrames(
+        range(first, first + len(planes)),
+        luma,
+        chroma,
+        coding,
+        np.stack(alphas) if len(alphas) == len(planes) else None,
+    )
 
 
 def _numbered_frames(clip: ClipInfo, frames: range, threads: int) -> Iterator[tuple[int, VideoFrame]]:
     """(number, frame) of every frame in `frames` that can be decoded, in order."""
     if not len(frames):
+        return
+    if clip.excerpt is not None:
+        first = clip.excerpt.first
+        of_file = range(frames.start + first, frames.stop + first)
+        for number, frame in _numbered_frames(clip.excerpt.whole, of_file, threads):
+            yield number - first, frame
         return
     # A deinterlacer looks one frame back and one ahead.
     lead, tail = (1, 1) if clip.interlaced else (0, 0)
@@ -121,12 +137,13 @@ def _decoded(clip: ClipInfo, seek_pts: int | None, frames: range, threads: int) 
     with open_source(clip.path) as container:
         stream = container.streams[clip.stream]
         assert isinstance(stream, VideoStream)
+        decoder = alpha_decoder(stream) if clip.alpha else stream.codec_context
         # Whole frames in parallel, off this thread; slices, PyAV's default, would all be waited for on it.
-        stream.codec_context.thread_type, stream.codec_context.thread_count = "FRAME", threads
+        decoder.thread_type, decoder.thread_count = "FRAME", threads
         if seek_pts is not None:
             container.seek(seek_pts, stream=stream, backward=True)
         last = -1
-        for position, frame in enumerate(_intact_frames(container, stream)):
+        for position, frame in enumerate(_intact_frames(container, stream, decoder)):
             number = position if clip.counted else _number_of(clip, frame)
             if number is None or number <= last or number < frames.start:
                 continue
@@ -134,6 +151,8 @@ def _decoded(clip: ClipInfo, seek_pts: int | None, frames: range, threads: int) 
                 return
             last = number
             yield number, frame
+            if number == frames.stop - 1:
+                return
 
 
 def _number_of(clip: ClipInfo, frame: VideoFrame) -> int | None:
@@ -143,7 +162,9 @@ def _number_of(clip: ClipInfo, frame: VideoFrame) -> int | None:
     return number if number < clip.frames and clip.pts[number] == frame.pts else None
 
 
-def _intact_frames(container: av.container.InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _intact_frames(
+    container: av.container.InputContainer, stream: VideoStream, decoder: VideoCodecContext
+) -> Iterator[VideoFrame]:
     """All frames that decode without damage. Packet by packet: one bad packet must not cost the decoder's delay."""
     packets = container.demux(stream)
     while True:
@@ -156,12 +177,12 @@ def _intact_frames(container: av.container.InputContainer, stream: VideoStream) 
         if packet.is_corrupt:  # cut off: the error it gives would take finished frames along
             continue
         try:
-            decoded = packet.decode()
+            decoded = decoder.decode(packet)
         except av.error.FFmpegError:
             continue
-        yield from (frame for frame in decoded if isinstance(frame, VideoFrame) and not frame.is_corrupt)
+        yield from (frame for frame in decoded if not frame.is_corrupt)
     try:
-        yield from (frame for frame in stream.codec_context.decode(None) if not frame.is_corrupt)
+        yield from (frame for frame in decoder.decode(None) if not frame.is_corrupt)
     except av.error.FFmpegError:
         return
 
@@ -195,10 +216,14 @@ def _pulled(graph: av.filter.Graph, numbers: list[int]) -> Iterator[tuple[int, V
         yield numbers.pop(0), frame
 
 
+_FINE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+
 def _planes(frame: VideoFrame, clip: ClipInfo) -> Planes:
-    """Luma (1, H, W) and chroma (2, h, w), upright, with square pixels."""
+    """Of a frame, upright, with square pixels."""
     # The clip's own size, whatever this frame's: a stream may change it on the way.
     size = (clip.height, clip.width) if clip.orientation.transpose else (clip.width, clip.height)
+    alpha = _own_alpha(frame, size, clip.orientation) if clip.alpha else None
     name = _planar_format(frame.format, whole_chroma=not clip.orientation.upright)
     if frame.format.name.replace("yuvj", "yuv") != name or size != (frame.width, frame.height):
         color_range = ColorRange.JPEG if clip.coding.color.full_range else ColorRange.MPEG
@@ -210,11 +235,24 @@ def _planes(frame: VideoFrame, clip: ClipInfo) -> Planes:
             format=name,
             src_color_range=color_range,
             dst_color_range=color_range,
-            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+            interpolation=_FINE,
         )
     first, second, third = plane_views(frame)[:3]
     luma, chroma = first[None], np.stack([second, third])
-    return _upright(luma, clip.orientation), _upright(chroma, clip.orientation)
+    return _upright(luma, clip.orientation), _upright(chroma, clip.orientation), alpha
+
+
+def _own_alpha(frame: VideoFrame, size: tuple[int, int], orientation: Orientation) -> NDArray[np.uint16]:
+    """A frame's own alpha as its clip has it; of one without, as there may be in a stream that changes, opaque."""
+    own = own_alpha(frame)
+    if own is None:
+        alpha: NDArray[Any] = np.full((frame.height, frame.width), 65535, np.uint16)
+    else:
+        codes, _, opaque = own
+        alpha = ((codes.astype(np.uint32) * 65535 + opaque // 2) // opaque).astype(np.uint16)
+    if size != (frame.width, frame.height):
+        alpha = VideoFrame.from_ndarray(alpha, "gray16le").reformat(*size, interpolation=_FINE).to_ndarray()
+    return _upright(alpha[None], orientation).astype(np.uint16, copy=False)
 
 
 def _planar_format(form: VideoFormat, *, whole_chroma: bool) -> str:
