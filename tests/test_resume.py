@@ -379,7 +379,7 @@ def test_a_full_disk_costs_no_more_than_a_segment(
     clip = make_clip(tmp_path / "clip.mkv", 40, 320, 240)
     whole = go(clip, tmp_path / "whole.mov", cache=False)
     size = (tmp_path / "whole.mov").stat().st_size
-    with tmpfs(tmp_path / "small", f"size={size * 8 // 10 // 4096 * 4096}") as folder:
+    with tmpfs(tmp_path / "small", f"size={size * 95 // 100 // 4096 * 4096}") as folder:
         with pytest.raises(EncodeError, match=r"the disk is full: .*small has no room left; free some and run again"):
             go(clip, folder / "out.mov", cache=False)
         assert entries(folder) == {".out.mov.vmatte"}

@@ -46,6 +46,12 @@ class Encoding:
     """Which of several names a QuickTime file knows the codec by; None for FFmpeg's own choice."""
     premultiplied: bool = False
     """Whether its alpha is premultiplied whatever a job says."""
+    alpha_tolerance: float = 0.0
+    """How far, in 1/255, a decoded alpha may lie from the one that was encoded; 0 is exact."""
+    matte_tolerance: float = 64.0
+    """The same for the luma of an `alpha` layer, which most codecs smooth where hair is."""
+    luma_psnr_db: float = 30.0
+    """Below it, over what is to be seen, decoded luma is not merely coded but damaged."""
 
     @property
     def is_sequence(self) -> bool:

@@ -57,6 +57,8 @@ Precision = Literal["auto", "fp32", "fp16"]
 """No bf16: on BiRefNet it moves alpha by more than 2/255 on one pixel in 200, and fp16, no slower, on none."""
 LicenceGuard = Literal["commercial", "permissive"]
 """Which weights are let through: those free for commercial use, or of these only the ones without copyleft."""
+Verify = Literal["sampled", "full"]
+"""What of a finished output is decoded again: some frames of each segment, or every one."""
 
 
 SIDES = range(16, 16385)
@@ -187,6 +189,10 @@ class Runtime(Record):
     """Refuse weights whose licence is not of this kind, or is not known."""
     overwrite: bool = False
     """Whether an output that exists is replaced."""
+    verify: Verify = "sampled"
+    """What of an output is decoded and compared before it gets its name."""
+    sidecar: bool = True
+    """Whether a JSON file beside the output says what it was made of, and how it was proven."""
 
 
 class RuntimeWords(TypedDict, total=False):
@@ -199,6 +205,8 @@ class RuntimeWords(TypedDict, total=False):
     licence_guard: str | None
     overwrite: bool | None
     cache: bool | None
+    verify: str | None
+    sidecar: bool | None
 
 
 def make_runtime(**words: Unpack[RuntimeWords]) -> Runtime:
@@ -211,6 +219,7 @@ def make_runtime(**words: Unpack[RuntimeWords]) -> Runtime:
             "batch": "auto, or how many frames: 1 to 1024",
             "licence_guard": " or ".join(get_args(LicenceGuard)),
             "precision": ", ".join(get_args(Precision)),
+            "verify": " or ".join(get_args(Verify)),
         }.get(field, "another")
         raise JobError(f"{field.replace('_', ' ')} cannot be {words.get(field)!r}; give {can}") from error
 

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, get_args
 
 import av
 import torch
@@ -30,6 +30,7 @@ from vmatte.job import (
     DEFAULT_MODEL,
     RenderJob,
     Runtime,
+    Verify,
     Words,
     at_home,
     job_words,
@@ -59,7 +60,8 @@ from vmatte.survey import Survey, survey
 from vmatte.video.excerpt import excerpt
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
-from vmatte.video.verify import verify
+from vmatte.video.sent import SentFiles, SentSegment, keep_sent
+from vmatte.video.verify import Verified, verify
 from vmatte.video.write import check_encoder, encode, writing
 from vmatte.workdir import WorkFolder, already_there, check_output, open_work_folder, publish, whole_of
 
@@ -80,6 +82,8 @@ class OutputReport:
     """`straight` or `premultiplied`, of a cutout."""
     sha256: str
     """Of its bytes; of all pictures in order, for a sequence."""
+    verified: Verified
+    """How it was proven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,11 +346,11 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
     if not written:
         raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
     check_unchanged(plan)
-    wholes = [_put_together(plan, work, place, written) for place in range(len(job.outputs))]
+    wholes, proofs = zip(*(_put_together(plan, work, place) for place in range(len(job.outputs))), strict=True)
     report = RenderReport(
         outputs=tuple(
-            OutputReport(output.path, output.layer, output.encoding, output.alpha, sha256_of_output(whole))
-            for output, whole in zip(job.outputs, wholes, strict=True)
+            OutputReport(output.path, output.layer, output.encoding, output.alpha, sha256_of_output(whole), verified)
+            for output, whole, verified in zip(job.outputs, wholes, proofs, strict=True)
         ),
         frames=len(written),
         lost=clip.promised_frames - clip.frames + plan.canvas.hidden(written),
@@ -368,15 +372,25 @@ def _as_noted(report: RenderReport) -> dict[str, object]:
     return asdict(report) | {"outputs": [asdict(output) | {"path": str(output.path)} for output in report.outputs]}
 
 
-def _put_together(plan: Plan, work: WorkFolder, place: int, written: list[int]) -> Path:
-    """The output of that number, whole and verified, where it waits for its name."""
+def _put_together(plan: Plan, work: WorkFolder, place: int) -> tuple[Path, Verified]:
+    """The output of that number, whole and verified, where it waits for its name; and what was found of it."""
     output = plan.job.outputs[place]
     files = [_file_of(work, segment, plan.job, place) for segment in plan.segments]
     whole = whole_of(output.path, output.row.suffix)
     clip = plan.canvas.clip_of(output.layer)
     join([segment for segment in files if segment.written], clip, output.row, whole)
-    verify(whole, clip, output.row, written, alpha=output.layer == "cutout")
-    return whole
+    sent = [_sent(plan, work, segment, place) for segment in plan.segments]
+    verified = verify(
+        whole,
+        clip,
+        output.row,
+        coding_of(output, plan.canvas),
+        sent,
+        alpha=output.layer == "cutout",
+        is_matte=output.layer == "alpha",
+        how=plan.runtime.verify,
+    )
+    return whole, verified
 
 
 def _suffix(job: RenderJob, place: int) -> str:
@@ -396,13 +410,32 @@ def _written(work: WorkFolder, segment: Segment) -> tuple[int, ...]:
     return written
 
 
+def _sent(plan: Plan, work: WorkFolder, segment: Segment, place: int) -> SentSegment:
+    """What is kept of a finished segment's codes; an earlier run may have kept them for the other way to verify."""
+    number, folder = segment.number, work.segments
+
+    def files(how: Verify) -> SentFiles:
+        return SentFiles(*(folder.file(number, suffix) for suffix in _sent_suffixes(plan.job, place, how)))
+
+    kept = next((how for how in get_args(Verify) if files(how).matte.exists()), plan.runtime.verify)
+    return SentSegment(files(kept), plan.canvas.shown(segment.frames), _written(work, segment), kept)
+
+
+def _sent_suffixes(job: RenderJob, place: int, how: Verify) -> tuple[str, str]:
+    """Of a segment's files in which the `matte` and `luma` codes lie that the output of that number was sent."""
+    return f"{_suffix(job, place)}.{how}.mkv", f"{_suffix(job, place)}.luma.mkv"
+
+
 def published(plan: Plan, work: WorkFolder) -> RenderReport | None:
     """What a run of this job came to that was killed between giving the output its name and cleaning up."""
     report = work.published(plan.output_paths)
     if report is None:
         _check_outputs(plan.job, work.own(plan.output_paths), overwrite=plan.runtime.overwrite)
         return None
-    outputs = [OutputReport(**{**noted, "path": Path(noted["path"])}) for noted in report.pop("outputs")]
+    outputs = [
+        OutputReport(**{**noted, "path": Path(noted["path"]), "verified": Verified(**noted["verified"])})
+        for noted in report.pop("outputs")
+    ]
     return RenderReport(outputs=tuple(outputs), **report)
 
 
@@ -539,7 +572,14 @@ def _render(
             with stopwatch.step("encode"):
                 written = _encode(own, plan, folder, segment)
             with writing(folder.folder):
-                folder.finish(segment.number, [_suffix(job, place) for place in range(len(job.outputs))], written)
+                folder.finish(segment.number, _suffixes(plan), written)
+
+
+def _suffixes(plan: Plan) -> list[str]:
+    """Of all files of a segment."""
+    places = range(len(plan.job.outputs))
+    sent = [suffix for place in places for suffix in _sent_suffixes(plan.job, place, plan.runtime.verify)]
+    return [*(_suffix(plan.job, place) for place in places), *sent]
 
 
 def _encode(rendered: Iterator[RenderedBatch], plan: Plan, folder: SegmentFolder, segment: Segment) -> list[int]:
@@ -550,15 +590,21 @@ def _encode(rendered: Iterator[RenderedBatch], plan: Plan, folder: SegmentFolder
         coding = coding_of(output, plan.canvas)
         path = folder.unfinished(segment.number, _suffix(plan.job, place))
 
+        compared, is_matte = plan.runtime.verify, output.layer == "alpha"
+        sent = SentFiles(
+            *(folder.unfinished(segment.number, suffix) for suffix in _sent_suffixes(plan.job, place, compared))
+        )
+
         def encode_own(batches: Iterator[RenderedBatch]) -> list[int]:
             own = (batch.layers[place] for batch in batches)
+            kept = keep_sent(own, sent, plan.canvas.shown(segment.frames), compared, is_matte=is_matte)
             return encode(
-                own,
+                kept,
                 path,
                 output.row,
                 coding,
                 plan.canvas.output.rate,
-                gray=output.layer == "alpha",
+                gray=is_matte,
                 premultiplied=output.alpha == "premultiplied",
             )
 

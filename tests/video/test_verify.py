@@ -18,6 +18,7 @@ from vmatte.encodings import ENCODINGS
 from vmatte.errors import EncodeError
 from vmatte.render import run
 from vmatte.video.probe import probe
+from vmatte.video.sent import SentFiles, SentSegment
 from vmatte.video.verify import verify
 
 FRAMES = 12
@@ -45,8 +46,14 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     return Rendered(probe(clip), outputs)
 
 
+def nothing_sent(written: range) -> list[SentSegment]:
+    """Segments of which no codes were kept."""
+    return [SentSegment(SentFiles(Path("none"), Path("none")), written, tuple(written), "sampled")]
+
+
 def check(path: Path, rendered: Rendered, encoding: str, written: range = range(FRAMES)) -> None:
-    verify(path, rendered.clip, ENCODINGS[encoding], written, alpha=encoding != "mp4")
+    clip = rendered.clip
+    verify(path, clip, ENCODINGS[encoding], clip.delivery, nothing_sent(written), alpha=encoding != "mp4")
 
 
 def remux(
@@ -150,8 +157,9 @@ def test_lost_alpha_is_found(encoding: str, rendered: Rendered, tmp_path: Path) 
 
 @pytest.mark.parametrize("encoding", ["prores4444", "webm"])
 def test_alpha_that_nobody_asked_for_is_found(encoding: str, rendered: Rendered) -> None:
+    clip, sent = rendered.clip, nothing_sent(range(FRAMES))
     with pytest.raises(EncodeError, match="an alpha that nobody asked for"):
-        verify(rendered.outputs[encoding], rendered.clip, ENCODINGS[encoding], range(FRAMES), alpha=False)
+        verify(rendered.outputs[encoding], clip, ENCODINGS[encoding], clip.delivery, sent, alpha=False)
 
 
 def test_a_webm_that_does_not_say_it_has_alpha_is_refused(rendered: Rendered, tmp_path: Path) -> None:
@@ -181,8 +189,9 @@ def test_wrong_colour_tags_are_found(encoding: str, rendered: Rendered, tmp_path
         tags=(6, 6, 6, 1),
         sound=[Sound(np.zeros(20_000))],
     )
-    with pytest.raises(EncodeError, match=r"is tagged \(6, 6, 6\).*not \(1, 1, 1\)"):
-        verify(bad, rendered.clip, row, range(FRAMES), alpha=False)
+    clip = rendered.clip
+    with pytest.raises(EncodeError, match=r"stream is tagged \(6, 6, 6, False\).*not \(1, 1, 1, False\)"):
+        verify(bad, clip, row, clip.delivery, nothing_sent(range(FRAMES)), alpha=False)
 
 
 @pytest.mark.parametrize("encoding", SUFFIXES)

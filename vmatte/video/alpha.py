@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vmatte.clip import ClipInfo
 from vmatte.errors import SourceError
-from vmatte.video.planes import plane_views
+from vmatte.video.planes import float_planes, is_float, plane_views
 from vmatte.video.probe import open_source
 
 _SHOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -54,7 +54,7 @@ def decode_alpha(clip: ClipInfo) -> Iterator[NDArray[np.float32]]:
                             f"{clip.path}: frame {number} is stored turned, with pixels that are not square, or at "
                             "another size; a matte must be stored as it is shown"
                         )
-                    yield _alpha(frame, f"{clip.path}: frame {number}")
+                    yield alpha_of(frame, f"{clip.path}: frame {number}")
                     number += 1
         except av.error.FFmpegError as error:
             raise SourceError(f"{clip.path}: frame {number} cannot be decoded") from error
@@ -67,7 +67,7 @@ def read_alpha(picture: Path) -> NDArray[np.float32]:
     try:
         with picture.open("rb") as file, av.open(file, "r") as container:
             for frame in container.decode(video=0):
-                return _alpha(frame, str(picture))
+                return alpha_of(frame, str(picture))
     except (OSError, av.error.FFmpegError, IndexError) as error:
         raise SourceError(f"{picture} cannot be read as a picture: {error}") from error
     raise SourceError(f"{picture} holds no picture")
@@ -84,8 +84,11 @@ def own_alpha(frame: VideoFrame) -> tuple[NDArray[np.generic], int, int] | None:
     return plane_views(frame)[3], 0, _highest(frame)
 
 
-def _alpha(frame: VideoFrame, where: str) -> NDArray[np.float32]:
+def alpha_of(frame: VideoFrame, where: str) -> NDArray[np.float32]:
+    """A frame's alpha (H, W) in [0, 1]; of a frame without alpha its luma, which must be gray, else SourceError."""
     form = frame.format
+    if is_float(frame):
+        return float_planes(frame)[-1]
     own = own_alpha(frame)
     if own is not None:
         return _scaled(*own)

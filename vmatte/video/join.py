@@ -82,7 +82,7 @@ def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: En
         rateless = encoding.is_matroska and _is_variable(clip)
         picture.codec_context.framerate = Fraction(0) if rateless else clip.rate
         if clip.language:
-            picture.metadata["language"] = _language_tag(clip.language, encoding)
+            picture.metadata["language"] = language_tag(clip.language, encoding)
         _describe(container, clip)
         with open_source(clip.path) as source:
             tracks = clip.audio if encoding.audio else ()
@@ -214,7 +214,7 @@ class _SoundTrack:
             if encoding.audio_codec in _BIT_RATES:
                 self.output.codec_context.bit_rate = _BIT_RATES[encoding.audio_codec] * AudioLayout(layout).nb_channels
         if track.language:
-            self.output.metadata["language"] = _language_tag(track.language, encoding)
+            self.output.metadata["language"] = language_tag(track.language, encoding)
 
     def packets(self, packet: av.Packet[AudioStream]) -> Iterator[av.Packet[AudioStream]]:
         """What one packet of the source becomes; an empty packet flushes."""
@@ -301,7 +301,8 @@ _QUICKTIME_LANGUAGES = {
 }
 
 
-def _language_tag(language: str, encoding: Encoding) -> str:
+def language_tag(language: str, encoding: Encoding) -> str:
+    """The language as the container has it."""
     return _QUICKTIME_LANGUAGES.get(language, language) if encoding.container == "mov" else language
 
 

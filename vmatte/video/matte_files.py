@@ -18,7 +18,8 @@ from vmatte.errors import KeptMatteError
 from vmatte.frames import KeptMatte
 from vmatte.video.planes import plane_views
 
-_OPTIONS = {"level": "3", "slices": "4", "slicecrc": "1"}
+_OPTIONS = {"level": "3", "slicecrc": "1"}
+_SLICES = 4
 _FORMAT = "gray16le"
 _RATE = Fraction(25)
 """Players want one; the frames' numbers are kept elsewhere."""
@@ -51,7 +52,8 @@ class MatteWriter:
         height, width = codes.shape[-2:]
         if self._open is None:
             container = av.open(str(self._path), "w", format="matroska")
-            stream = container.add_stream("ffv1", rate=_RATE, options=_OPTIONS)
+            slices = _SLICES if min(height, width) > 1 else 1
+            stream = container.add_stream("ffv1", rate=_RATE, options={**_OPTIONS, "slices": str(slices)})
             assert isinstance(stream, VideoStream)
             stream.codec_context.width, stream.codec_context.height = width, height
             stream.codec_context.pix_fmt = _FORMAT

@@ -15,3 +15,18 @@ def plane_views(frame: VideoFrame) -> list[NDArray[np.generic]]:
         rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
         views.append(rows[:, : plane.width])
     return views
+
+
+def is_float(frame: VideoFrame) -> bool:
+    """Whether a frame's numbers are floating point."""
+    return "f16" in frame.format.name or "f32" in frame.format.name
+
+
+def float_planes(frame: VideoFrame) -> list[NDArray[np.float32]]:
+    """Copies of the visible numbers (height, width) of each plane of a planar frame in floating point."""
+    dtype = np.dtype("<f2" if "f16" in frame.format.name else "<f4")
+    views = []
+    for plane in frame.planes:
+        rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
+        views.append(rows[:, : plane.width].astype(np.float32))
+    return views

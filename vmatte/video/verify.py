@@ -2,129 +2,426 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vmatte.clip import RGB_MATRIX, ClipInfo, Coding
+from vmatte.clip import RGB_MATRIX, UNSPECIFIED, ClipInfo, Coding
 from vmatte.encodings import Encoding
-from vmatte.errors import EncodeError
-from vmatte.video.alpha import alpha_decoder
+from vmatte.errors import EncodeError, KeptMatteError, SourceError
+from vmatte.frames import KeptMatte
+from vmatte.job import Verify
+from vmatte.video.alpha import alpha_decoder, alpha_of
+from vmatte.video.boxes import has_color_box
+from vmatte.video.join import language_tag
+from vmatte.video.planes import float_planes, is_float, plane_views
+from vmatte.video.probe import open_source
+from vmatte.video.sent import Ends, SentSegment, alpha_ends, frames_compared, luma_ends
 from vmatte.video.write import picture_name
 
 _WEBM_TICK = Fraction(1, 1000)
+_COPIED_OFF_S = Fraction(2, 1000)
+_TRANSCODED_OFF_S = Fraction(1, 5)
+"""How far the ends of a track may lie from the source's: a tick when copied, and what encoders add, or a cut needs."""
 
 
-def verify(path: Path, clip: ClipInfo, encoding: Encoding, written: Iterable[int], *, alpha: bool) -> None:
-    """Check frames, times, length, alpha, colour tags and sound of a finished output; EncodeError for a fault."""
-    numbers = list(written)
-    if encoding.is_sequence:
-        _verify_pictures(path, clip, encoding, numbers, alpha=alpha)
-        return
-    try:
-        with av.open(str(path)) as container:
-            _verify_file(container, path, clip, encoding, clip.pts[numbers], alpha=alpha)
-    except av.error.FFmpegError as error:
-        raise EncodeError(f"{path} was written but cannot be read again: {error}") from error
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found of an output that was opened again. Errors are of alpha, in 1/255; None where there is none."""
+
+    frames_decoded: int
+    alphas_compared: int
+    alpha_max_error: float | None
+    alpha_mean_error: float | None
+    luma_psnr_db: float | None
+    """Of the worst frame that was compared, over what is to be seen of it; None where nothing was, or all is equal."""
 
 
-def _verify_pictures(path: Path, clip: ClipInfo, encoding: Encoding, numbers: list[int], *, alpha: bool) -> None:
-    names = [picture_name(number, encoding) for number in numbers]
-    if sorted(entry.name for entry in path.iterdir()) != names:
-        raise EncodeError(f"{path} does not hold the {len(numbers)} pictures that were written")
-    for name in (names[0], names[-1]):
-        try:
-            with av.open(str(path / name)) as picture:
-                frame = next(picture.decode(video=0))
-        except (av.error.FFmpegError, StopIteration) as error:
-            raise EncodeError(f"{path / name} was written but cannot be read again: {error}") from error
-        if (frame.width, frame.height) != (clip.width, clip.height):
-            raise EncodeError(f"{path / name} is {frame.width}×{frame.height}, not {clip.width}×{clip.height}")
-        _verify_alpha(path / name, frame, alpha=alpha)
-
-
-def _verify_alpha(path: Path, frame: VideoFrame, *, alpha: bool) -> None:
-    if any(component.is_alpha for component in frame.format.components) != alpha:
-        raise EncodeError(f"{path} {'lost its alpha' if alpha else 'has an alpha that nobody asked for'}")
-
-
-def _verify_file(
-    container: av.container.InputContainer,
+def verify(
     path: Path,
     clip: ClipInfo,
     encoding: Encoding,
-    pts: NDArray[np.int64],
+    coding: Coding,
+    sent: Sequence[SentSegment],
     *,
     alpha: bool,
-) -> None:
+    is_matte: bool = False,
+    how: Verify = "sampled",
+) -> Verified:
+    """Open a finished output and compare it with what was sent to the encoder; EncodeError for what is not as it was.
+
+    `coding` is that of the layer, `alpha` says whether it has one, `is_matte` whether its luma is the matte. Looked at
+    are: the number of frames, their times, size and colour tags, how many audio tracks there are, their language and
+    where they begin and end; decoded, with `full` every frame and else some of each segment, are alpha and luma.
+    """
+    written = [number for segment in sent for number in segment.written]
+    compared = {number for segment in sent for number in frames_compared(segment.frames, how)}
+    wanted = [number for number in written if number in compared or number in (written[0], written[-1])]
+    try:
+        comparison = _Comparison(path, encoding, coding, sent, is_matte=is_matte)
+        if encoding.is_sequence:
+            frames = _open_pictures(path, encoding, written, wanted)
+        else:
+            _verify_file(path, clip, encoding, coding, written)
+            frames = _open_file(path, written, wanted)
+        size = _stored_size(clip, encoding)
+        for number, frame in frames:
+            where = f"{path}: frame {number}"
+            if (frame.width, frame.height) != size:
+                raise EncodeError(f"{where} is {frame.width}×{frame.height}, not {size[0]}×{size[1]}")
+            if _has_alpha(frame) != alpha:
+                raise EncodeError(f"{where} {'lost its alpha' if alpha else 'has an alpha that nobody asked for'}")
+            _verify_tags(where, frame, coding)
+            comparison.compare(number, frame)
+        if alpha and encoding.container == "webm" and not _says_alpha(path):
+            raise EncodeError(f"{path} does not say that it has alpha: browsers would show it opaque")
+    except (OSError, av.error.FFmpegError) as error:
+        raise EncodeError(f"{path} was written but cannot be read again: {error}") from error
+    except KeptMatteError as error:
+        raise EncodeError(f"{path}: what it should hold was not kept: {error}; run again") from error
+    return comparison.found(len(wanted))
+
+
+def _stored_size(clip: ClipInfo, encoding: Encoding) -> tuple[int, int]:
+    """(width, height) of the output's frames."""
+    if not encoding.even_size:
+        return clip.width, clip.height
+    return clip.width + clip.width % 2, clip.height + clip.height % 2
+
+
+def _has_alpha(frame: VideoFrame) -> bool:
+    return any(component.is_alpha for component in frame.format.components)
+
+
+def _says_alpha(path: Path) -> bool:
+    with av.open(str(path)) as container:
+        said = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+    return said.get("alpha_mode") == "1"
+
+
+class _Comparison:
+    """Decoded frames beside what was sent of them. Frames come in order; those of which nothing was kept pass."""
+
+    def __init__(
+        self, path: Path, encoding: Encoding, coding: Coding, sent: Sequence[SentSegment], *, is_matte: bool
+    ) -> None:
+        self._path, self._encoding, self._coding, self._is_matte = path, encoding, coding, is_matte
+        self._mattes = _Ahead(code for segment in sent for code in segment.mattes())
+        self._lumas = _Ahead(code for segment in sent for code in segment.lumas())
+        self._compared = 0
+        self._worst, self._sum = 0.0, 0.0
+        self._psnr = float("inf")
+
+    def compare(self, number: int, frame: VideoFrame) -> None:
+        """Raises EncodeError where the frame is too far from what was sent."""
+        matte, luma = self._mattes.of(number), self._lumas.of(number)
+        if matte is not None:
+            self._compare_matte(number, frame, matte)
+        if luma is not None:
+            self._compare_luma(number, frame, luma, matte)
+
+    def found(self, decoded: int) -> Verified:
+        some = self._compared > 0
+        return Verified(
+            frames_decoded=decoded,
+            alphas_compared=self._compared,
+            alpha_max_error=round(self._worst, 3) if some else None,
+            alpha_mean_error=round(self._sum / self._compared, 5) if some else None,
+            luma_psnr_db=round(self._psnr, 2) if np.isfinite(self._psnr) else None,
+        )
+
+    def _compare_matte(self, number: int, frame: VideoFrame, sent: NDArray[np.uint16]) -> None:
+        ends = luma_ends(self._coding) if self._is_matte else alpha_ends(self._encoding)
+        try:
+            seen = alpha_of(frame, f"{self._path}: frame {number}")[: sent.shape[0], : sent.shape[1]]
+        except SourceError as error:
+            raise EncodeError(f"{self._path}: frame {number} of the matte is in colour") from error
+        span = ends.white - ends.black
+        # As the codes that were sent: a decoder that shows alpha in more bits has rounded nothing away.
+        wrong = np.abs(np.rint(seen * np.float32(span)) - (sent.astype(np.float32) - ends.black)) * (255 / span)
+        worst = float(wrong.max())
+        allowed = self._encoding.matte_tolerance if self._is_matte else self._encoding.alpha_tolerance
+        if worst > allowed + _ROUNDING:
+            row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+            what = "matte" if self._is_matte else "alpha"
+            raise EncodeError(
+                f"{self._path}: {what} of frame {number} is off by {worst:.2f} of 255 at ({column}, {row}); "
+                f"{self._encoding.name} may be off by {allowed:g}"
+            )
+        self._compared += 1
+        self._worst = max(self._worst, worst)
+        self._sum += float(wrong.mean())
+
+    def _compare_luma(
+        self, number: int, frame: VideoFrame, sent: NDArray[np.uint16], alpha: NDArray[np.uint16] | None
+    ) -> None:
+        """PSNR, weighed by alpha: what lies where nobody sees it may be coded as it likes."""
+        seen = _luma_of(frame, self._coding)
+        if seen is None:
+            return
+        ends = luma_ends(self._coding)
+        due = (sent.astype(np.float32) - ends.black) / np.float32(ends.white - ends.black)
+        squares = np.square(seen[: sent.shape[0], : sent.shape[1]] - due)
+        weights = np.ones_like(due) if alpha is None else alpha / np.float32(alpha_ends(self._encoding).white)
+        visible, error = float(weights.sum()), float((squares * weights).sum())
+        if not visible or not error:
+            return
+        psnr = 10 * float(np.log10(visible / error))
+        if psnr < self._encoding.luma_psnr_db:
+            raise EncodeError(
+                f"{self._path}: the picture of frame {number} is damaged: its luma has {psnr:.1f} dB, "
+                f"{self._encoding.luma_psnr_db:g} at least are due"
+            )
+        self._psnr = min(self._psnr, psnr)
+
+
+_ROUNDING = 0.001
+"""Of 1/255: what floating point makes of equal numbers."""
+
+
+class _Ahead:
+    """Kept codes in the frames' order, from which some are picked."""
+
+    def __init__(self, codes: Iterator[KeptMatte]) -> None:
+        self._codes = codes
+        self._next = next(codes, None)
+
+    def of(self, number: int) -> NDArray[np.uint16] | None:
+        """The codes of a frame; None where none were kept. Those of frames before it are passed over."""
+        while self._next is not None and self._next.number < number:
+            self._next = next(self._codes, None)
+        return self._next.alpha if self._next is not None and self._next.number == number else None
+
+
+def _luma_of(frame: VideoFrame, coding: Coding) -> NDArray[np.float32] | None:
+    """A frame's luma (of RGB, green) with black at 0 and white at 1; None where the layer was coded as another kind."""
+    form = frame.format
+    if form.has_palette or form.is_rgb != (coding.color.matrix == RGB_MATRIX):
+        return None
+    if is_float(frame):
+        return float_planes(frame)[0]
+    bits = form.components[0].bits
+    ends = Ends(*Coding(coding.color, bits).luma_ends)
+    if len(frame.planes) >= 3 and not form.name.endswith("be"):
+        codes: NDArray[np.generic] = plane_views(frame)[0]
+    elif form.is_rgb:  # packed
+        codes = frame.to_ndarray()[..., 2 if form.name.startswith(("argb", "abgr")) else 1]
+    else:
+        codes = frame.to_ndarray()
+    return (codes.astype(np.float32) - ends.black) / np.float32(ends.white - ends.black)
+
+
+def _open_pictures(
+    path: Path, encoding: Encoding, written: Sequence[int], wanted: Sequence[int]
+) -> Iterator[tuple[int, VideoFrame]]:
+    names = [picture_name(number, encoding) for number in written]
+    if sorted(entry.name for entry in path.iterdir()) != sorted(names):
+        raise EncodeError(f"{path} does not hold the {len(names)} pictures that were written")
+    for number in wanted:
+        picture = path / picture_name(number, encoding)
+        try:
+            with av.open(str(picture.absolute()), options={"err_detect": "explode"}) as container:
+                yield number, next(iter(container.decode(video=0)))
+        except (StopIteration, IndexError, av.error.FFmpegError) as error:
+            raise EncodeError(f"{picture} was written but cannot be read again: {error}") from error
+
+
+def _open_file(path: Path, written: Sequence[int], wanted: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
+    """The wanted frames of a file, with a decoder that shows alpha; groups of pictures without any are passed over."""
+    with av.open(str(path)) as container:
+        packets = [(packet.pts or 0, packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
+    number_at = dict(zip(sorted(pts for pts, _ in packets), written, strict=True))
+    left = set(wanted)
+    needed = _groups_of(packets, {pts for pts, number in number_at.items() if number in left})
+    with av.open(str(path)) as container:
+        try:
+            for number, frame in _decoded(container, needed, number_at):
+                if number in left:
+                    left.remove(number)
+                    yield number, frame
+        except av.error.FFmpegError as error:
+            raise EncodeError(f"{path}: frame {min(left, default=written[-1])} cannot be decoded: {error}") from error
+    if left:
+        raise EncodeError(f"{path}: frame {min(left)} cannot be decoded")
+
+
+def _groups_of(packets: Sequence[tuple[int, bool]], wanted: set[int]) -> dict[int, set[int | None]]:
+    """The groups of pictures that must be decoded, and until which times; None stands for all of a group."""
+    needed: dict[int, set[int | None]] = defaultdict(set)
+    group, key_time = -1, 0
+    for pts, is_key in packets:
+        if is_key or group < 0:
+            group, key_time = group + 1, pts
+        if pts in wanted:
+            needed[group].add(pts)
+            if pts < key_time:  # shown before its key frame, it is made of the group before, too
+                needed[group - 1].add(None)
+    return needed
+
+
+def _decoded(
+    container: av.container.InputContainer, needed: Mapping[int, set[int | None]], number_at: Mapping[int, int]
+) -> Iterator[tuple[int, VideoFrame]]:
     stream = container.streams.video[0]
-    times = [packet.pts or 0 for packet in container.demux(stream) if packet.size]
-    if len(times) != len(pts):
-        raise EncodeError(f"{path} holds {len(times)} frames, {len(pts)} were written")
-    _verify_times(path, times, stream, clip, encoding, pts)
-    container.seek(0)
-    _verify_picture(path, stream, encoding, clip.delivery, alpha=alpha)
-    size = (
-        (clip.width + clip.width % 2, clip.height + clip.height % 2)
-        if encoding.even_size
-        else (clip.width, clip.height)
-    )
-    if (stream.width, stream.height) != size:
-        raise EncodeError(f"{path} is {stream.width}×{stream.height}, not {size[0]}×{size[1]}")
-    sounding = len(clip.audio) if encoding.audio else 0
-    if len(container.streams.audio) != sounding:
-        raise EncodeError(f"{path} has {len(container.streams.audio)} audio tracks, the clip has {sounding}")
-    for audio in container.streams.audio:
-        container.seek(0)
-        if not any(packet.size for packet in container.demux(audio)):
-            raise EncodeError(f"{path}: audio track {audio.index} is empty")
+    decoder = alpha_decoder(stream)
+    decoder.thread_type, decoder.thread_count = "AUTO", 0
+    group, running = -1, False
+    left: set[int | None] = set()
+    for packet in container.demux(stream):
+        if packet.size and (packet.is_keyframe or group < 0):
+            group += 1
+            left = set(needed.get(group, ()))
+        if packet.size and left:
+            running = True
+            frames = decoder.decode(packet)
+        elif running:  # what comes next is not needed
+            frames = decoder.decode(None)
+            decoder.flush_buffers()
+            running = False
+        else:
+            continue
+        for frame in frames:
+            left.discard(frame.pts)
+            number = None if frame.pts is None else number_at.get(frame.pts)
+            if number is not None and not frame.is_corrupt:
+                yield number, frame
+
+
+def _verify_file(path: Path, clip: ClipInfo, encoding: Encoding, coding: Coding, written: Sequence[int]) -> None:
+    """All that can be seen without decoding."""
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise EncodeError(f"{path} holds no video")
+        stream = container.streams.video[0]
+        assert stream.time_base is not None
+        times = sorted((packet.pts or 0) * stream.time_base for packet in container.demux(stream) if packet.size)
+        if len(times) != len(written):
+            raise EncodeError(f"{path} holds {len(times)} frames, {len(written)} were written")
+        shift = _verify_times(path, times, clip, encoding, written)
+        _verify_stream_tags(path, stream, encoding, coding)
+        if encoding.audio or container.streams.audio:
+            _verify_sound(path, container, clip, encoding, shift)
 
 
 def _verify_times(
-    path: Path,
-    times: list[int],
-    stream: VideoStream,
-    clip: ClipInfo,
-    encoding: Encoding,
-    pts: NDArray[np.int64],
-) -> None:
-    """Times as the source's, to the tick of the container; only Matroska may move all of them at once."""
-    assert stream.time_base is not None
-    found = sorted(time * stream.time_base for time in times)
-    wanted = [int(time) * clip.time_base - clip.clock_start for time in pts]
+    path: Path, found: list[Fraction], clip: ClipInfo, encoding: Encoding, written: Sequence[int]
+) -> Fraction:
+    """Times as the source's, to the tick of the container; only Matroska may move all of them at once, by what is
+    returned, in seconds."""
+    wanted = [int(time) * clip.time_base - clip.clock_start for time in clip.pts[list(written)]]
     tick = _WEBM_TICK if encoding.is_matroska else Fraction(0)
     shift = found[0] - wanted[0] if encoding.is_matroska else Fraction(0)
-    worst = max(abs(seen - due - shift) for seen, due in zip(found, wanted, strict=True))
+    off = [abs(seen - due - shift) for seen, due in zip(found, wanted, strict=True)]
+    worst = max(off)
     if worst > tick:
-        raise EncodeError(f"{path}: a frame lies {float(worst) * 1000:.2f} ms from where the source has it")
+        raise EncodeError(
+            f"{path}: frame {written[off.index(worst)]} lies {float(worst) * 1000:.2f} ms from where the source has it"
+        )
+    return shift
 
 
-def _verify_picture(path: Path, stream: VideoStream, encoding: Encoding, coding: Coding, *, alpha: bool) -> None:
-    """Decode the first frame with a decoder that shows alpha, and look at what it is."""
-    frame = _first_frame(stream, alpha_decoder(stream))
-    if frame is None:
-        raise EncodeError(f"{path}: its first frame cannot be decoded")
-    _verify_alpha(path, frame, alpha=alpha)
-    said = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
-    if alpha and encoding.container == "webm" and not said:
-        raise EncodeError(f"{path} does not say that it has alpha: browsers would show it opaque")
-    tags = (int(frame.colorspace), stream.codec_context.color_primaries, stream.codec_context.color_trc)
-    matrix = coding.color.matrix if encoding.colour == "ycbcr" else RGB_MATRIX
-    wanted = (matrix, coding.color.primaries, coding.color.transfer)
-    if tags != wanted:
-        raise EncodeError(f"{path} is tagged {tags} (matrix, primaries, transfer), not {wanted}")
+def _verify_tags(where: str, frame: VideoFrame, coding: Coding) -> None:
+    if frame.format.is_rgb or frame.format.has_palette or len(frame.format.components) < 3:
+        return
+    color = coding.color
+    is_full = int(frame.color_range) == ColorRange.JPEG
+    seen = (int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc), is_full)
+    due = (color.matrix, color.primaries, color.transfer, color.full_range)
+    # What VP9's frames have no words for, the stream says.
+    _same_tags(where, tuple(tag if one == UNSPECIFIED else one for one, tag in zip(seen, due, strict=True)), due)
 
 
-def _first_frame(stream: VideoStream, decoder: VideoCodecContext) -> VideoFrame | None:
-    assert isinstance(stream.container, av.container.InputContainer)
-    for packet in stream.container.demux(stream):
-        for frame in decoder.decode(packet if packet.size else None):
-            return frame
-    return None
+def _verify_stream_tags(path: Path, stream: VideoStream, encoding: Encoding, coding: Coding) -> None:
+    """The stream's tags: the container's word goes before that of the pictures, which stands in where it is silent."""
+    context, color = stream.codec_context, coding.color
+    if context.format is None or len(context.format.components) < 3:
+        return
+    if context.format.is_rgb:  # whose matrix and range nobody need say
+        _same_tags(
+            f"{path}: its stream", (context.color_primaries, context.color_trc), (color.primaries, color.transfer)
+        )
+        return
+    due = (color.matrix, color.primaries, color.transfer, color.full_range)
+    is_full = int(context.color_range) == ColorRange.JPEG
+    seen = (int(context.colorspace), int(context.color_primaries), int(context.color_trc), is_full)
+    _same_tags(f"{path}: its stream", seen, due)
+    if encoding.container in ("mp4", "mov") and not has_color_box(path):
+        raise EncodeError(f"{path}: its container does not say its colour; some editors would guess it")
+
+
+def _same_tags(where: str, seen: tuple[int | bool, ...], due: tuple[int | bool, ...]) -> None:
+    if seen != due:
+        names = "primaries, transfer" if len(due) == 2 else "matrix, primaries, transfer, full range"
+        raise EncodeError(f"{where} is tagged {seen} ({names}), not {due}")
+
+
+def _verify_sound(
+    path: Path, container: av.container.InputContainer, clip: ClipInfo, encoding: Encoding, shift: Fraction
+) -> None:
+    tracks = clip.audio if encoding.audio else ()
+    if len(container.streams.audio) != len(tracks):
+        raise EncodeError(f"{path} has {len(container.streams.audio)} audio tracks, the clip has {len(tracks)}")
+    if not tracks:
+        return
+    spans = _spans(path, [stream.index for stream in container.streams.audio])
+    due = _heard(_spans(clip.path, [track.stream for track in tracks]), clip)
+    for track, stream in zip(tracks, container.streams.audio, strict=True):
+        where = f"{path}: audio track {stream.index}"
+        if stream.index not in spans:
+            raise EncodeError(f"{where} is empty")
+        said = stream.metadata.get("language")
+        if _lost_language(track.language, said, encoding):
+            raise EncodeError(f"{where} says its language is {said}, not {track.language}")
+        if track.stream not in due:
+            continue
+        copied = stream.codec_context.name == track.codec and clip.excerpt is None
+        allowed = _COPIED_OFF_S if copied else _TRANSCODED_OFF_S
+        for what, seen, wanted in zip(("begins", "ends"), spans[stream.index], due[track.stream], strict=True):
+            off = seen - shift - (wanted - clip.clock_start)
+            if abs(off) > allowed:
+                raise EncodeError(f"{where} {what} {float(abs(off)) * 1000:.1f} ms from where the source's does")
+
+
+def _heard(spans: dict[int, tuple[Fraction, Fraction]], clip: ClipInfo) -> dict[int, tuple[Fraction, Fraction]]:
+    """What of the file's tracks is heard in the clip, which may be an excerpt."""
+    begin = None if clip.excerpt is None else clip.excerpt.begin
+    end = None if clip.excerpt is None else clip.excerpt.end
+    return {
+        stream: (begun if begin is None else max(begun, begin), ended if end is None else min(ended, end))
+        for stream, (begun, ended) in spans.items()
+    }
+
+
+def _lost_language(spoken: str | None, said: str | None, encoding: Encoding) -> bool:
+    if spoken is None or len(spoken) != 3 or spoken == "und":
+        return False
+    if said is None and encoding.container == "mov":  # QuickTime's table has not every language
+        return False
+    return said != language_tag(spoken, encoding)
+
+
+def _spans(path: Path, streams: Sequence[int]) -> dict[int, tuple[Fraction, Fraction]]:
+    """For each of the streams that has any, the seconds at which its packets begin and end."""
+    spans: dict[int, tuple[Fraction, Fraction]] = {}
+    with open_source(path) as container:
+        packets = container.demux(*(container.streams[index] for index in streams))
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.FFmpegError):  # the clip was cut off: what came before is kept
+                return spans
+            if not packet.size or packet.pts is None or packet.time_base is None:
+                continue
+            starts = packet.pts * packet.time_base
+            ends = starts + (packet.duration or 0) * packet.time_base
+            begun, ended = spans.get(packet.stream.index, (starts, ends))
+            spans[packet.stream.index] = min(begun, starts), max(ended, ends)
