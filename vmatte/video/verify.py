@@ -70,12 +70,8 @@ def _verify_file(
         raise EncodeError(f"{path} holds {len(times)} frames, {len(pts)} were written")
     _verify_times(path, times, stream, clip, encoding, pts)
     container.seek(0)
-    _verify_picture(path, stream, encoding, clip.delivery, alpha=alpha)
-    size = (
-        (clip.width + clip.width % 2, clip.height + clip.height % 2)
-        if encoding.even_size
-        else (clip.width, clip.height)
-    )
+    _verify_picture(path, stream, encoding, clip.delivery, alpha=alpha and not encoding.stacked)
+    size = encoding.coded_size(clip.width, clip.height)
     if (stream.width, stream.height) != size:
         raise EncodeError(f"{path} is {stream.width}×{stream.height}, not {size[0]}×{size[1]}")
     sounding = len(clip.audio) if encoding.audio else 0
