@@ -45,7 +45,7 @@ const read = () => {
   for (const code of codes) text += String.fromCharCode(code);
   answer([canvas.width, canvas.height, video.currentTime, btoa(text)]);
 };
-video.addEventListener("seeked", () => requestAnimationFrame(() => { player.draw(); read(); }), {once: true});
+video.requestVideoFrameCallback(() => { player.draw(); read(); });
 video.currentTime = seconds;
 """
 PLAYS = """
