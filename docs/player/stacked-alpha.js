@@ -55,6 +55,8 @@ class StackedAlpha extends HTMLElement {
     this.video.preload = "auto";
     root.append(this.video);
     for (const name of ["loadeddata", "seeked"]) this.video.addEventListener(name, () => this.draw());
+    // "seeked" can come before the frame that was sought.
+    this.video.addEventListener("seeking", () => this.onNextFrame(() => this.draw()));
     this.video.addEventListener("play", () => this.follow());
     this.canvas.addEventListener("webglcontextlost", event => event.preventDefault());
     this.canvas.addEventListener("webglcontextrestored", () => { this.prepare(); this.draw(); });
@@ -117,19 +119,21 @@ class StackedAlpha extends HTMLElement {
     this.uniforms = ["shown", "premultiplied"].map(name => gl.getUniformLocation(program, name));
   }
 
-  /** Draws each frame once while the film plays; where the browser does not tell of them, as often as it paints. */
+  /** Calls when the film shows another frame; where the browser does not tell of that, when it paints next. */
+  onNextFrame(call) {
+    if ("requestVideoFrameCallback" in this.video) this.video.requestVideoFrameCallback(call);
+    else requestAnimationFrame(call);
+  }
+
+  /** Draws each frame once while the film plays. */
   follow() {
-    const { video } = this;
-    const next = "requestVideoFrameCallback" in video
-      ? call => video.requestVideoFrameCallback(call)
-      : call => requestAnimationFrame(call);
     const turn = (this.turn = (this.turn || 0) + 1);
     const step = () => {
       if (turn !== this.turn) return;
       this.draw();
-      if (!video.paused && !video.ended) next(step);
+      if (!this.video.paused && !this.video.ended) this.onNextFrame(step);
     };
-    next(step);
+    this.onNextFrame(step);
   }
 
   draw() {

@@ -45,7 +45,16 @@ const read = () => {
   for (const code of codes) text += String.fromCharCode(code);
   answer([canvas.width, canvas.height, video.currentTime, btoa(text)]);
 };
-video.requestVideoFrameCallback(() => { player.draw(); read(); });
+const whenSettled = () => {
+  if (video.seeking || video.readyState < 2) { requestAnimationFrame(whenSettled); return; }
+  player.draw();
+  read();
+};
+const look = (_, frame) => {
+  if (frame.mediaTime <= seconds && seconds < frame.mediaTime + 0.1) whenSettled();
+  else video.requestVideoFrameCallback(look);
+};
+video.requestVideoFrameCallback(look);
 video.currentTime = seconds;
 """
 PLAYS = """
