@@ -234,3 +234,18 @@ def test_the_help_shows_the_defaults_that_the_option_classes_have() -> None:
             assert shown[word].split(":")[0] == (default if isinstance(default, str) else f"{default:g}"), word
             compared.add(word)
     assert {*Edges.model_fields, "upsample", "crop", "subject", "subject_y", "despill", "blend", "rate"} <= compared
+
+
+def test_a_speed_is_the_job_s_unless_an_output_has_its_own() -> None:
+    job = make_job("talk.mp4", output=["a.webm", "b.webm,best"], speed="fast")
+    assert [output.speed for output in job.outputs] == ["fast", "best"]
+    assert [output.row.codec_options["cpu-used"] for output in job.outputs] == ["8", "2"]
+    assert make_job("talk.mp4", output="a.webm").outputs[0].row is ENCODINGS["webm"]
+    with pytest.raises(JobError, match="no speed is called 'slow'; there are: fast, good, best"):
+        make_job("talk.mp4", speed="slow")
+
+
+def test_a_stacked_file_holds_a_cutout_alone() -> None:
+    assert make_job("talk.mp4", output="a.mp4", encoding="stacked").outputs[0].layer == "cutout"
+    with pytest.raises(JobError, match="stacked cannot hold a composite; choose one of: mp4"):
+        make_job("talk.mp4", output="a.mp4,composite", encoding="stacked", background="navy")

@@ -127,6 +127,9 @@ def run(
     encoding: Annotated[
         str | None, typer.Option("--format", help=" | ".join(ENCODINGS), show_default="by the output's extension")
     ] = None,
+    speed: Annotated[
+        str | None, typer.Option(help="of the encoder: fast | good | best (smaller files)", show_default="good")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="see `vmatte models`", show_default="auto: the best for the device")
     ] = None,
@@ -249,6 +252,7 @@ def run(
         "background": bg,
         "output": output,
         "encoding": encoding,
+        "speed": speed,
         "model": model,
         "weights": weights,
         "start": start,

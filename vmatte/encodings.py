@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 THREADS = 4
 """x264 and VP9 write other bytes on other numbers of threads: fixed, so that every machine writes the same file."""
+
+Speed = Literal["fast", "good", "best"]
+"""How much an encoder may compute for a smaller file."""
+
+_BLOCK = 16
+_GAP = 8
+"""Rows between the halves of a stacked picture, at least: a codec's filters reach four to either side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,27 @@ class Encoding:
     """The same for the luma of an `alpha` layer, which most codecs smooth where hair is."""
     luma_psnr_db: float = 30.0
     """Below it, over what is to be seen, decoded luma is not merely coded but damaged."""
+    stacked: bool = False
+    """Whether a cutout's colour lies above its matte in one picture; such a file holds cutouts alone."""
+    speeds: dict[Speed, dict[str, str]] = field(default_factory=dict)
+    """Options that a speed puts over `codec_options`; `good` is the row as it stands."""
+    alpha_speeds: dict[Speed, dict[str, str]] = field(default_factory=dict)
+    """The same for `alpha_options`."""
+
+    def at(self, speed: Speed) -> Encoding:
+        """The row with the options of a speed."""
+        if speed not in self.speeds:
+            return self
+        alpha = self.alpha_options and self.alpha_options | self.alpha_speeds.get(speed, {})
+        return replace(self, codec_options=self.codec_options | self.speeds[speed], alpha_options=alpha)
+
+    def coded_size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) of the pictures in the file, for layers of this size."""
+        if self.even_size:
+            width, height = width + width % 2, height + height % 2
+        if self.stacked:
+            height = 2 * half_height(height)
+        return width, height
 
     @property
     def is_sequence(self) -> bool:
@@ -65,6 +93,8 @@ class Encoding:
 
     def carries(self, layer: str) -> bool:
         """Whether it can hold a layer: a cutout needs alpha."""
+        if self.stacked:
+            return layer == "cutout"
         return layer != "cutout" or self.pix_fmt_alpha is not None
 
     @property
@@ -84,6 +114,8 @@ _ALIASES = {".m4v": ".mp4"}
 
 _QUICKTIME_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac")
 _PCM = ("pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le")
+
+_X264_SPEEDS: dict[Speed, dict[str, str]] = {"fast": {"preset": "ultrafast"}, "best": {"preset": "slow"}}
 
 # Key frames at fixed places: those of colour and alpha must be the same ones, or a seek shows the wrong alpha.
 _VP9 = {
@@ -219,7 +251,9 @@ def _pictures(
 def _exr(name: str, number: str, plays: str, *, colour: Literal["rgb", "linear"] = "linear") -> Encoding:
     formats = ("gbrpf32le", "gbrapf32le", "grayf32le")
     options = {"compression": "zip16", "format": number}
-    return _pictures(name, "exr", formats, 32, options, plays, suffix=".exr", colour=colour, premultiplied=True)
+    row = _pictures(name, "exr", formats, 32, options, plays, suffix=".exr", colour=colour, premultiplied=True)
+    # Half floats from 0.5 on have steps of 1/2048.
+    return replace(row, alpha_tolerance=255 / 4096 + 0.005 if number == "half" else 0.0)
 
 
 _EDITORS = "Premiere Pro, Final Cut Pro, DaVinci Resolve, After Effects, Nuke"
@@ -302,9 +336,10 @@ ENCODINGS: dict[str, Encoding] = {
         container_options={"movflags": "faststart+write_colr", "write_tmcd": "1"},
         thread_type="AUTO",
         thread_count=THREADS,
-        audio=(*_QUICKTIME_AUDIO, "opus", "flac"),
+        audio=_MP4_AUDIO,
         audio_codec="aac",
         plays="everything",
+        speeds=_X264_SPEEDS,
     ),
     "prores4444": Encoding(
         name="prores4444",
@@ -324,6 +359,7 @@ ENCODINGS: dict[str, Encoding] = {
         audio=(*_QUICKTIME_AUDIO, *_PCM),
         audio_codec="pcm_s24le",
         plays=_EDITORS,
+        speeds={"fast": {"global_quality": str(118 * 4)}, "best": {"global_quality": str(118)}},
     ),
     "webm": Encoding(
         name="webm",
@@ -344,6 +380,50 @@ ENCODINGS: dict[str, Encoding] = {
         audio=("opus", "vorbis"),
         audio_codec="libopus",
         plays="Chrome, Firefox, Edge; not Safari",
+        speeds={"fast": {"cpu-used": "8"}, "best": {"deadline": "good", "cpu-used": "2"}},
+        # Without loss 8 is no quicker than 7, and "good" no smaller than "realtime".
+        alpha_speeds={"fast": {"cpu-used": "7"}, "best": {"cpu-used": "5"}},
+    ),
+    "stacked": Encoding(
+        name="stacked",
+        suffix=".mp4",
+        container="mp4",
+        codec="libx264",
+        pix_fmt="yuv420p",
+        pix_fmt_alpha="yuv420p",
+        bits=8,
+        alpha_bits=8,
+        even_size=True,
+        codec_options={"preset": "veryfast", "crf": "15", "x264-params": "mbtree=0"},
+        container_options={"movflags": "faststart+write_colr", "write_tmcd": "1"},
+        thread_type="AUTO",
+        thread_count=THREADS,
+        audio=_MP4_AUDIO,
+        audio_codec="aac",
+        plays="docs/player, in any browser",
+        stacked=True,
+        speeds=_X264_SPEEDS,
+    ),
+    "stacked-hevc": Encoding(
+        name="stacked-hevc",
+        suffix=".mp4",
+        container="mp4",
+        codec="libx265",
+        pix_fmt="yuv420p",
+        pix_fmt_alpha="yuv420p",
+        bits=8,
+        alpha_bits=8,
+        even_size=True,
+        codec_options={"preset": "fast", "crf": "14", "x265-params": "open-gop=0:log-level=error"},
+        container_options={"movflags": "faststart+write_colr", "write_tmcd": "1"},
+        thread_type="AUTO",
+        thread_count=THREADS,
+        codec_tag="hvc1",
+        audio=_MP4_AUDIO,
+        audio_codec="aac",
+        plays="docs/player, where the browser plays HEVC",
+        stacked=True,
+        speeds={"fast": {"preset": "ultrafast"}, "best": {"preset": "slow"}},
     ),
     "png": Encoding(
         name="png",
@@ -364,6 +444,7 @@ ENCODINGS: dict[str, Encoding] = {
         colour="rgb",
         pix_fmt_gray="gray",
         picture_suffix=".png",
+        speeds={"best": {"compression_level": "6", "pred": "mixed"}},
     ),
     **{row.name: row for row in _MORE},
 }
@@ -371,6 +452,11 @@ ENCODINGS: dict[str, Encoding] = {
 
 
 PICTURE_SUFFIXES = frozenset(row.picture_suffix for row in ENCODINGS.values() if row.is_sequence)
+
+
+def half_height(height: int) -> int:
+    """Rows of each half of a stacked picture: whole blocks of the codec, and room between the halves."""
+    return -(-(height + _GAP) // _BLOCK) * _BLOCK
 
 
 def encoding_for_suffix(suffix: str) -> Encoding | None:

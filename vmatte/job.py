@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypedDict, TypeVar, Unpack, get_args
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from vmatte.encodings import Speed
 from vmatte.errors import JobError
 from vmatte.options import (
     DEFAULT_UPSAMPLING,
@@ -286,6 +287,7 @@ class JobWords(TypedDict, total=False):
     play: str | None
     output: str | Path | OutputWords | Sequence[str | Path | OutputWords] | None
     encoding: str | None
+    speed: str | None
     model: str | None
     weights: str | Path | None
     start: str | float | None
@@ -427,10 +429,14 @@ def _plate(words: JobWords) -> Plate:
 
 
 def _outputs(words: JobWords, clip: Path, *, plated: bool) -> tuple[Output, ...]:
-    named, encoding = words.get("output"), words.get("encoding")
+    named, encoding, speed = words.get("output"), words.get("encoding"), words.get("speed")
+    if speed not in (None, *get_args(Speed)):
+        raise JobError(f"no speed is called {speed!r}; there are: {', '.join(get_args(Speed))}")
     several = [] if named is None else [named] if isinstance(named, str | Path | OutputWords) else list(named)
     if not several:
-        return (default_output(clip, OutputWords.model_construct(path="", format=encoding), plated=plated),)
+        return (
+            default_output(clip, OutputWords.model_construct(path="", format=encoding, speed=speed), plated=plated),
+        )
     if encoding is not None and len(several) > 1:
         raise JobError("several outputs have a format each; write it behind its name, as in cut.mov,prores4444")
     made = []
@@ -441,6 +447,7 @@ def _outputs(words: JobWords, clip: Path, *, plated: bool) -> tuple[Output, ...]
             if said.format is not None:
                 raise JobError(f"output {said.path} has a format twice: {said.format} and {encoding}; keep one of them")
             said = said.model_copy(update={"format": encoding})
+        said = said.model_copy(update={"speed": said.speed or speed})
         made.append(make_output(said, at_home(said.path), plated=plated, alone=len(several) == 1))
     check_apart(made)
     return tuple(made)

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from pydantic import model_validator
 
-from vmatte.encodings import ENCODINGS, Encoding, encoding_for_suffix
+from vmatte.encodings import ENCODINGS, Encoding, Speed, encoding_for_suffix
 from vmatte.errors import JobError
 from vmatte.options import Record
 
@@ -27,10 +27,12 @@ class Output(Record):
     layer: LayerName
     alpha: AlphaForm = "straight"
     """Of a cutout: its colours as they are, or multiplied with alpha."""
+    speed: Speed = "good"
+    """How much its encoder may compute: `fast` for drafts, `best` for a smaller file or a finer picture."""
 
     @property
     def row(self) -> Encoding:
-        return ENCODINGS[self.encoding]
+        return ENCODINGS[self.encoding].at(self.speed)
 
     @property
     def what(self) -> str:
@@ -50,6 +52,8 @@ class OutputWords(Record):
     cutout. A name that ends in matte, foreground, cutout or composite says so too."""
     alpha: AlphaForm | None = None
     """Of a cutout: straight or premultiplied; where nothing is said straight, but in OpenEXR."""
+    speed: Speed | None = None
+    """Of its encoder: fast, good (where nothing is said) or best."""
 
     @model_validator(mode="after")
     def _has_a_name(self) -> OutputWords:
@@ -78,6 +82,7 @@ _MEANINGS = {
     **dict.fromkeys(ENCODINGS, "format"),
     **dict.fromkeys(get_args(LayerName), "layer"),
     **dict.fromkeys(get_args(AlphaForm), "alpha"),
+    **dict.fromkeys(get_args(Speed), "speed"),
 }
 """The words that may follow an output's name, and what they say."""
 
@@ -112,7 +117,13 @@ def make_output(said: OutputWords, path: Path | None, *, plated: bool, alone: bo
     usual: AlphaForm = "premultiplied" if row.premultiplied and layer == "cutout" else "straight"
     if said.alpha == "straight" != usual:
         raise JobError(f"{what}: {row.name} is premultiplied by its standard; leave straight out")
-    return Output(path=path or Path(), encoding=row.name, layer=layer, alpha=said.alpha or usual)
+    return Output(
+        path=path or Path(),
+        encoding=row.name,
+        layer=layer,
+        alpha=said.alpha or usual,
+        speed=said.speed or "good",
+    )
 
 
 _A = {"cutout": "a cutout", "foreground": "a foreground", "alpha": "a matte", "composite": "a composite"}
@@ -123,7 +134,7 @@ def _layer_for(name: str, row: Encoding, *, plated: bool, alone: bool) -> LayerN
     named = _NAMED.get(words[-1])
     if named is not None and row.carries(named) and (plated or named != "composite"):
         return named
-    if not plated:
+    if not plated or not row.carries("composite"):
         return "cutout"
     return "cutout" if not alone and row.carries("cutout") else "composite"
 

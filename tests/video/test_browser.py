@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import base64
-import os
-import threading
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from footage import BT709_TAGS, Array, gray, need, write_clip
+from browsing import chromium, serving
+from footage import BT709_TAGS, Array, gray, write_clip
 from PIL import Image
 
 from vmatte.job import JobWords
@@ -60,31 +57,6 @@ film.play().catch(reason => answer(String(reason)));
 """
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder, with the byte ranges that seeking needs, and says nothing."""
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        path = Path(self.translate_path(self.path))
-        if wanted is None or not path.is_file():
-            super().do_GET()
-            return
-        content = path.read_bytes()
-        first, _, last = wanted.removeprefix("bytes=").partition("-")
-        start, stop = int(first), int(last) + 1 if last else len(content)
-        part = content[start:stop]
-        self.send_response(206)
-        self.send_header("Content-Type", self.guess_type(str(path)))
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(part)))
-        self.end_headers()
-        self.wfile.write(part)
-
-
 def steps(number: int) -> Array:
     """Luma of frame `number`: six patches of known alpha that change places with every frame."""
     codes = np.roll((16 + 219 * ALPHAS).round(), number).astype("u1")
@@ -108,36 +80,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(folder: Path) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    chromium, driver = need("chromium"), need("chromedriver")
-    try:
-        from selenium import webdriver
-    except ModuleNotFoundError:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("selenium is missing")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"]
-    flags += ["disable-background-networking", "disable-component-update", "disable-dev-shm-usage"]
-    flags += ["autoplay-policy=no-user-gesture-required", "force-color-profile=srgb", "window-size=400,300"]
-    for flag in [*flags, f"user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(f"--{flag}")
-    started = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    started.set_script_timeout(30)
-    yield started
-    started.quit()
+    with chromium(tmp_path_factory.mktemp("profile"), "disable-gpu") as started:
+        yield started
 
 
 def frame_at(browser: Any, seconds: float) -> tuple[float, Array]:

@@ -74,12 +74,21 @@ _BYTES_A_PIXEL = {
     ("prores4444", "cutout"): 2.2,
     ("webm", "composite"): 0.02,
     ("webm", "cutout"): 0.3,
+    ("stacked", "cutout"): 0.03,
+    ("stacked-hevc", "cutout"): 0.02,
     ("png", "composite"): 1.2,
     ("png", "cutout"): 1.6,
 }
 """Of outputs, by encoding and layer: what the sample takes, mp4 and WebM composites doubled for they depend on the
 picture most."""
-_CPU_MS_A_MEGAPIXEL = {"mp4": 50.0, "prores4444": 60.0, "webm": 100.0, "png": 75.0}
+_CPU_MS_A_MEGAPIXEL = {
+    "mp4": 50.0,
+    "prores4444": 60.0,
+    "webm": 100.0,
+    "stacked": 80.0,
+    "stacked-hevc": 180.0,
+    "png": 75.0,
+}
 """A whole render of the sample, verified and all, without network and smoothing, by encoding."""
 _SMOOTHING_CPU_MS_A_MEGAPIXEL = 33.0
 """docs/performance.md."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError, WithJsonSchema
 
-from vmatte.encodings import ENCODINGS
+from vmatte.encodings import ENCODINGS, Speed
 from vmatte.job import PARTS, JobWords, RenderJob, Runtime, RuntimeWords
 from vmatte.jobfile.document import Node, Plain
 from vmatte.jobfile.problems import Problems, instead, nearest
@@ -126,6 +126,7 @@ _SHAPES: dict[str, tuple[Any, str, tuple[type[BaseModel], ...], str | None]] = {
         "",
     ),
     "encoding": (_one_of(list(ENCODINGS)), "By the output's extension where it is not given.", (), None),
+    "speed": (_one_of(list(get_args(Speed))), "Of the encoders; an output may have its own.", (), None),
     "weights": (str, _meaning(RenderJob, "weights"), (), None),
     "start": (str | int | float, _meaning(RenderJob, "start"), (), None),
     "end": (str | int | float, _meaning(RenderJob, "end"), (), None),

@@ -15,7 +15,7 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vmatte.clip import RGB_MATRIX, UNSPECIFIED, ClipInfo, Coding
+from vmatte.clip import BT709, RGB_MATRIX, UNSPECIFIED, ClipInfo, Coding
 from vmatte.encodings import Encoding
 from vmatte.errors import EncodeError, KeptMatteError, SourceError
 from vmatte.frames import KeptMatte
@@ -32,6 +32,8 @@ _WEBM_TICK = Fraction(1, 1000)
 _COPIED_OFF_S = Fraction(2, 1000)
 _TRANSCODED_OFF_S = Fraction(1, 5)
 """How far the ends of a track may lie from the source's: a tick when copied, and what encoders add, or a cut needs."""
+_PACKET_S = Fraction(1, 10)
+"""More than any codec has in a packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,12 @@ def verify(
         else:
             _verify_file(path, clip, encoding, coding, written)
             frames = _open_file(path, written, wanted)
-        size = _stored_size(clip, encoding)
+        size = encoding.coded_size(clip.width, clip.height)
         for number, frame in frames:
             where = f"{path}: frame {number}"
             if (frame.width, frame.height) != size:
                 raise EncodeError(f"{where} is {frame.width}×{frame.height}, not {size[0]}×{size[1]}")
-            if _has_alpha(frame) != alpha:
+            if _has_alpha(frame) != (alpha and not encoding.stacked):
                 raise EncodeError(f"{where} {'lost its alpha' if alpha else 'has an alpha that nobody asked for'}")
             _verify_tags(where, frame, coding)
             comparison.compare(number, frame)
@@ -89,13 +91,6 @@ def verify(
     except KeptMatteError as error:
         raise EncodeError(f"{path}: what it should hold was not kept: {error}; run again") from error
     return comparison.found(len(wanted))
-
-
-def _stored_size(clip: ClipInfo, encoding: Encoding) -> tuple[int, int]:
-    """(width, height) of the output's frames."""
-    if not encoding.even_size:
-        return clip.width, clip.height
-    return clip.width + clip.width % 2, clip.height + clip.height % 2
 
 
 def _has_alpha(frame: VideoFrame) -> bool:
@@ -142,14 +137,16 @@ class _Comparison:
     def _compare_matte(self, number: int, frame: VideoFrame, sent: NDArray[np.uint16]) -> None:
         ends = luma_ends(self._coding) if self._is_matte else alpha_ends(self._encoding)
         try:
-            seen = alpha_of(frame, f"{self._path}: frame {number}")[: sent.shape[0], : sent.shape[1]]
+            shown = _matte_of(frame, self._encoding, f"{self._path}: frame {number}")
+            seen = shown[: sent.shape[0], : sent.shape[1]]
         except SourceError as error:
             raise EncodeError(f"{self._path}: frame {number} of the matte is in colour") from error
         span = ends.white - ends.black
         # As the codes that were sent: a decoder that shows alpha in more bits has rounded nothing away.
         wrong = np.abs(np.rint(seen * np.float32(span)) - (sent.astype(np.float32) - ends.black)) * (255 / span)
         worst = float(wrong.max())
-        allowed = self._encoding.matte_tolerance if self._is_matte else self._encoding.alpha_tolerance
+        as_luma = self._is_matte or self._encoding.stacked
+        allowed = self._encoding.matte_tolerance if as_luma else self._encoding.alpha_tolerance
         if worst > allowed + _ROUNDING:
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
             what = "matte" if self._is_matte else "alpha"
@@ -182,6 +179,15 @@ class _Comparison:
                 f"{self._encoding.luma_psnr_db:g} at least are due"
             )
         self._psnr = min(self._psnr, psnr)
+
+
+def _matte_of(frame: VideoFrame, encoding: Encoding, where: str) -> NDArray[np.float32]:
+    """Alpha, or the luma that stands for it: of a stacked picture that of its lower half."""
+    if not encoding.stacked:
+        return alpha_of(frame, where)
+    ends = Ends(*Coding(BT709, frame.format.components[0].bits).luma_ends)
+    codes = plane_views(frame)[0][frame.height // 2 :].astype(np.float32)
+    return ((codes - ends.black) / np.float32(ends.white - ends.black)).clip(0, 1)
 
 
 _ROUNDING = 0.001
@@ -384,8 +390,12 @@ def _verify_sound(
         if track.stream not in due:
             continue
         copied = stream.codec_context.name == track.codec and clip.excerpt is None
-        allowed = _COPIED_OFF_S if copied else _TRANSCODED_OFF_S
-        for what, seen, wanted in zip(("begins", "ends"), spans[stream.index], due[track.stream], strict=True):
+        begins = _COPIED_OFF_S if copied else _TRANSCODED_OFF_S
+        # Matroska does not say how long the last packet is.
+        ends = max(begins, _PACKET_S) if encoding.is_matroska else begins
+        for what, allowed, seen, wanted in zip(
+            ("begins", "ends"), (begins, ends), spans[stream.index], due[track.stream], strict=True
+        ):
             off = seen - shift - (wanted - clip.clock_start)
             if abs(off) > allowed:
                 raise EncodeError(f"{where} {what} {float(abs(off)) * 1000:.1f} ms from where the source's does")

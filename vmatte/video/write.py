@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vmatte.clip import BT709, LINEAR, RGB_MATRIX, Coding, ColorTags
-from vmatte.encodings import Encoding
+from vmatte.encodings import Encoding, half_height
 from vmatte.errors import EncodeError
 from vmatte.frames import LayerBatch
 from vmatte.outputs import AlphaForm, LayerName
 from vmatte.video.planes import plane_views
 from vmatte.video.rgb import relabelled_tiff, rgb_frame, with_chromaticities
+from vmatte.video.stacked import stack
 
 _RANGE = {False: ColorRange.MPEG, True: ColorRange.JPEG}
 
@@ -152,7 +153,7 @@ class _StreamEncoder:
             stream.metadata["alpha_mode"] = "1"
             self._alpha = _new_encoder(encoding, rate, encoding.alpha_options or {})
             _configure(self._alpha, first, encoding, coding)
-        self._frames, self._tick = 0, 1 / rate
+        self._frames, self._delivered, self._tick = 0, 0, 1 / rate
         self._waiting: tuple[deque[av.Packet[VideoStream]], deque[bytes]] = deque(), deque()
 
     def encode(self, colour: VideoFrame, alpha: VideoFrame | None) -> list[av.Packet[VideoStream]]:
@@ -170,7 +171,7 @@ class _StreamEncoder:
     ) -> list[av.Packet[VideoStream]]:
         """The pictures whose alpha is there too, with it; the two encoders need not deliver at the same time."""
         if self._alpha is None:
-            return pictures
+            return [self._in_decoding_order(packet) for packet in pictures]
         waiting_pictures, waiting_alphas = self._waiting
         waiting_pictures.extend(pictures)
         waiting_alphas.extend(bytes(packet) for packet in alphas)
@@ -182,6 +183,17 @@ class _StreamEncoder:
             packet.set_sidedata(beside)
             ready.append(packet)
         return ready
+
+    def _in_decoding_order(self, packet: av.Packet[VideoStream]) -> av.Packet[VideoStream]:
+        """x265 gives the packets of a very short stream wild decoding times (`join` makes them anew, of any stream)."""
+        if self.stream.codec_context.name == "libx265":
+            packet.dts = self._delivered - _REORDERED
+        self._delivered += 1
+        return packet
+
+
+_REORDERED = 16
+"""Frames that an encoder may hold back, at most."""
 
 
 # WebM's alpha: block additional data of id 1, a VP9 stream of its own whose luma is alpha.
@@ -282,6 +294,8 @@ def encoder_frames(
                 yield number, _tagged(frame, encoding, coding), None
             elif alpha is None:
                 yield number, _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt), None
+            elif encoding.stacked:
+                yield number, _stacked(planes, alpha[t, 0], encoding, coding, reformatter), None
             elif encoding.alpha_options is None:
                 yield number, _with_alpha(planes, alpha[t, 0], encoding, coding, reformatter), None
             else:
@@ -373,6 +387,20 @@ def _with_alpha(
         return VideoFrame.from_ndarray(np.dstack([rgb, alpha]), format=encoding.pix_fmt_alpha)
     frame = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt_alpha)
     np.copyto(plane_views(frame)[3], alpha, casting="no")
+    return frame
+
+
+def _stacked(
+    planes: list[NDArray[np.generic]],
+    alpha: NDArray[np.generic],
+    encoding: Encoding,
+    coding: Coding,
+    reformatter: VideoReformatter,
+) -> VideoFrame:
+    colour = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt)
+    shown = Coding(coding.color, encoding.bits)
+    frame = _frame_of(stack(plane_views(colour), alpha, shown, half_height(colour.height)), colour.format.name)
+    _tag(frame, coding)
     return frame
 
 
