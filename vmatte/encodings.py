@@ -97,6 +97,14 @@ class Encoding:
             return layer == "cutout"
         return layer != "cutout" or self.pix_fmt_alpha is not None
 
+    def chroma_steps(self, layer: str) -> tuple[int, int] | None:
+        """Rows and columns of luma for a sample of chroma in a layer's format; None: the clip's own, or no chroma."""
+        pix_fmt = self.pix_fmt_alpha if layer == "cutout" else self.pix_fmt
+        if self.colour != "ycbcr" or pix_fmt is None:
+            return None
+        layouts = {"444": (1, 1), "422": (1, 2)}
+        return next((steps for layout, steps in layouts.items() if layout in pix_fmt), (2, 2))
+
     @property
     def is_matroska(self) -> bool:
         """Whether its times are whole milliseconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
@@ -11,7 +11,7 @@ import torch
 from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas
 from vmatte.clip import ClipInfo, Coding
-from vmatte.frames import FrameBatch, KeptMatte, MatteBatch, RenderedBatch, SubjectBatch
+from vmatte.frames import FrameBatch, KeptMatte, LayerBatch, MatteBatch, RenderedBatch, SubjectBatch
 from vmatte.imaging.tonemap import ToneMap
 from vmatte.job import RenderJob
 from vmatte.masks import open_masks
@@ -47,7 +47,7 @@ from vmatte.stages.matte import matte
 from vmatte.stages.multiply import multiply
 from vmatte.stages.place import place
 from vmatte.stages.recall import recall
-from vmatte.stages.recode import recode
+from vmatte.stages.recode import recode, with_chroma_for
 from vmatte.stages.retime import retime
 from vmatte.stages.settle import settle
 from vmatte.stages.shape import shape
@@ -193,10 +193,17 @@ def _maker(output: Output, canvas: Canvas, behind: tuple[PlatePlanes, Look] | No
     made, coding = canvas.clip_of(output.layer).delivery, coding_of(output, canvas)
     if output.layer == "alpha":
         return partial(matte_alone, coding=coding)
-    if coding == made and output.alpha == "straight":
-        return _colors_maker(output, canvas, behind, output.row.alpha_bits)
-    make = _colors_maker(output, canvas, behind, alpha_bits=16)
-    return lambda subjects: recode(make(subjects), made, coding, output.row, output.alpha)
+    steps = output.row.chroma_steps(output.layer)
+    as_they_are = coding == made and output.alpha == "straight"
+    make = _colors_maker(output, canvas, behind, alpha_bits=output.row.alpha_bits if as_they_are else 16)
+
+    def made_for_encoding(subjects: Iterable[SubjectBatch]) -> Iterator[LayerBatch]:
+        layers: Iterator[LayerBatch] = make(subjects)
+        if not as_they_are:
+            layers = recode(layers, made, coding, output.row, output.alpha)
+        return layers if steps is None else with_chroma_for(layers, steps, coding.bits)
+
+    return made_for_encoding
 
 
 def _colors_maker(

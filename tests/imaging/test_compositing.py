@@ -65,6 +65,13 @@ def test_colour_is_kept_where_alpha_is_and_within_16_pixels_of_it(size: tuple[in
     assert torch.equal(chroma[0, 0].to(torch.int32) == 90, kept_luma)
 
 
+@pytest.mark.parametrize("bits", [8, 10, 16])
+def test_what_is_solid_is_near_the_matte_however_many_bits_it_has(bits: int) -> None:
+    solid = torch.ones(1, 1, 64, 96)
+    assert bool(near_matte(alpha_codes(solid, bits)).all())
+    assert not bool(near_matte(alpha_codes(0 * solid, bits)).any())
+
+
 def test_blur_leaves_a_flat_background_flat_whatever_the_subject() -> None:
     alpha = torch.zeros(1, 1, 120, 160)
     alpha[..., 30:90, 50:110] = 1

@@ -41,6 +41,23 @@ def recode(
         yield replace(layer, luma=luma, chroma=chroma, alpha=alpha)
 
 
+def with_chroma_for(layers: Iterable[LayerBatch], steps: tuple[int, int], bits: int) -> Iterator[LayerBatch]:
+    """Layers with a sample of chroma for `steps` rows and columns of luma, where theirs lie: FFmpeg's scaler would move
+    chroma by half a pixel, for it takes it to lie between two columns."""
+    for layer in layers:
+        height, width = layer.luma.shape[-2:]
+        size = -(-height // steps[0]), -(-width // steps[1])
+        if tuple(layer.chroma.shape[-2:]) != size:
+            layer = replace(layer, chroma=_scaled_chroma(layer.chroma, size, bits))
+        yield layer
+
+
+def _scaled_chroma(chroma: Tensor, size: tuple[int, int], bits: int) -> Tensor:
+    finer = size[0] > chroma.shape[-2] or size[1] > chroma.shape[-1]
+    scale = upsample_chroma if finer else downsample_chroma
+    return rounded(scale(chroma.to(torch.float32), size), bits)
+
+
 def _alpha_for(alpha: Tensor, bits: int) -> Tensor:
     """Alpha as it is written: codes of `bits` bits."""
     if alpha.dtype == torch.uint16 and bits == 16:
