@@ -24,6 +24,7 @@ from vmatte.imaging.resize import resize
 from vmatte.job import RenderJob
 from vmatte.masks import check_mask, open_masks
 from vmatte.options import BlurPlate, FilePlate, NoPlate
+from vmatte.outputs import LayerName
 from vmatte.plates import check_plate, open_plate
 from vmatte.screens import check_clean_plate
 from vmatte.stages.compose import Look, PlatePlanes, compose
@@ -36,7 +37,6 @@ from vmatte.stills.coding import CODING, as_clip, as_codes, as_frame
 from vmatte.stills.head import find_head, head_placement
 from vmatte.stills.matting import StillNetwork, matte_still
 from vmatte.stills.picture import Codes, Picture, Tags
-from vmatte.stills.plan import Layer
 from vmatte.stills.profile import converted, is_like_srgb
 from vmatte.stills.sizes import IdPhoto
 from vmatte.stills.write import Pixels, as_8_bits
@@ -59,8 +59,12 @@ class _Made:
 
 
 def render_still(
-    picture: Picture, job: RenderJob, network: StillNetwork, layers: Sequence[Layer], id_photo: IdPhoto | None = None
-) -> dict[Layer, Pixels]:
+    picture: Picture,
+    job: RenderJob,
+    network: StillNetwork,
+    layers: Sequence[LayerName],
+    id_photo: IdPhoto | None = None,
+) -> dict[LayerName, Pixels]:
     """The layers of a picture, in its own depth and colour space; an ID photo in 8 bits and sRGB.
 
     Raises VmatteError for what the user can mend.
@@ -83,7 +87,7 @@ def _in_srgb(picture: Picture) -> Picture:
     return Picture(picture.name, rgb, alpha, Tags())
 
 
-def _tags(tags: Tags, layer: Layer, shape: tuple[int, ...]) -> Tags:
+def _tags(tags: Tags, layer: LayerName, shape: tuple[int, ...]) -> Tags:
     if layer == "alpha":
         tags = replace(tags, icc=None)  # it is of colours
     if tags.exif is None:
@@ -139,7 +143,7 @@ def _id_canvas(matted: MatteBatch, clip: ClipInfo, photo: IdPhoto) -> Canvas:
     return Canvas(clip, replace(clip, width=width, height=height), np.arange(1), placement)
 
 
-def _layer(made: _Made, job: RenderJob, layer: Layer) -> Codes:
+def _layer(made: _Made, job: RenderJob, layer: LayerName) -> Codes:
     subject, bits = made.subject, made.picture.bits
     alpha = alpha_codes(subject.alpha, bits)[0, 0].cpu().numpy()
     if layer == "alpha":

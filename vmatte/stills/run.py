@@ -30,10 +30,11 @@ from vmatte.job import (
 from vmatte.models.choice import choose
 from vmatte.models.weights import Progress
 from vmatte.options import FilePlate, NoPlate
+from vmatte.outputs import LayerName
 from vmatte.plates import check_plate
 from vmatte.stills.matting import StillNetwork
 from vmatte.stills.picture import Codes, picture_of, picture_of_codes, read_picture
-from vmatte.stills.plan import Layer, StillJob, Writing
+from vmatte.stills.plan import StillJob, Writing
 from vmatte.stills.render import render_still
 from vmatte.stills.sheet import print_sheet
 from vmatte.stills.sizes import IdPhoto
@@ -138,7 +139,7 @@ def _made(
             path.parent.mkdir(parents=True, exist_ok=True)
         check_output(path, inputs, overwrite=runtime.overwrite, folder=False)
     picture = read_picture(at_home(still.picture))
-    layers: list[Layer] = [writing.layer for writing in still.writings]
+    layers: list[LayerName] = [writing.layer for writing in still.writings]
     rendered = render_still(picture, _job_of(still.picture, words), network, layers, options.id_photo)
     for writing in still.writings:
         _write(rendered[writing.layer], writing, options.quality, overwrite=runtime.overwrite)
@@ -185,7 +186,7 @@ def matte_image(
     job, runtime = _job_of(opened.name, words), make_runtime(**runtime_words(words))
     network = _network(job.model or DEFAULT_MODEL, job.weights, runtime)
     network.on_weights = on_weights
-    layer: Layer = "cutout" if isinstance(job.background, NoPlate) else "composite"
+    layer: LayerName = "cutout" if isinstance(job.background, NoPlate) else "composite"
     return render_still(opened, job, network, (layer,))[layer].codes
 
 
