@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vmatte.errors import JobError, SourceError
-from vmatte.stills.head import Head, find_head, head_placement
+from vmatte.stills.head import Head, cut_sides, find_head, head_placement
 from vmatte.stills.sheet import print_sheet
 from vmatte.stills.sizes import ID_PHOTOS, find_id_photo, find_sheet
 
@@ -144,6 +144,15 @@ def test_a_picture_that_ends_early_is_enlarged_as_far_as_the_rule_allows_and_els
         head_placement(Head(200, 800, 700), (850, 1400), photo, "short.jpg")
     with pytest.raises(SourceError, match="cut off above"):
         head_placement(Head(0, 800, 700), (2000, 1400), photo, "picture")
+
+
+def test_a_body_that_is_cut_off_within_the_photo_is_told() -> None:
+    photo, matte = ID_PHOTOS["us-visa"], person((1600, 900), 300, 400, 450)
+    whole = head_placement(find_head(person((1600, 1200), 300, 400, 600), "picture"), (1600, 1200), photo, "picture")
+    assert cut_sides(person((1600, 1200), 300, 400, 600), whole) == []
+    narrow = matte[:, 180:]  # the shoulder on the left ends with the picture
+    placement = head_placement(find_head(narrow, "picture"), (1600, 720), photo, "picture")
+    assert cut_sides(narrow, placement) == ["left"]
 
 
 def test_a_size_of_ones_own_is_taken_and_nonsense_is_not() -> None:

@@ -122,6 +122,11 @@ def test_layers_get_a_file_each(photos: Path, tmp_path: Path, vmatte_command: Co
     assert {Path(path).name for path in told["pictures"][0]["outputs"]} == files(tmp_path / "out")
 
 
+def test_a_look_that_comes_to_nothing_is_told(photos: Path, tmp_path: Path, vmatte_command: Command) -> None:
+    ended = vmatte_command("image", photos / "a.png", "-o", tmp_path / "a.png", *KEY, "--shadow", 1, "--grain", 1)
+    assert "no layer has a background: nothing comes of shadow, grain" in ended.err
+
+
 def test_without_an_output_it_lies_beside_the_picture(photos: Path, vmatte_command: Command) -> None:
     assert vmatte_command("image", photos / "b.jpg", "--bg", "navy", *KEY).code == 0
     assert (photos / "b_composite.jpg").is_file()
@@ -173,13 +178,14 @@ def test_a_composite_needs_a_plate() -> None:
     ("arguments", "words"),
     [
         (["--sheet", "a4"], "give --id-photo too"),
+        (["--quality", "80"], "only jpg and webp have a quality"),
         (["--id-photo", "1inch", "--size", "100x100"], "leave out size"),
         (["--id-photo", "1inch", "--bg", "none"], "needs a background"),
         (["--id-photo", "9inch"], "no ID photo is called"),
         (["--id-photo", "1inch", "--sheet", "big"], "no sheet is called"),
     ],
 )
-def test_mistakes_about_id_photos_are_told(
+def test_words_that_do_not_belong_together_are_told(
     photos: Path, vmatte_command: Command, arguments: list[str], words: str
 ) -> None:
     ended = vmatte_command("image", photos / "a.png", *KEY, *arguments)

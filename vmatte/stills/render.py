@@ -34,7 +34,7 @@ from vmatte.stages.key import ScreenKey
 from vmatte.stages.place import place
 from vmatte.stages.shape import shape
 from vmatte.stills.coding import CODING, as_clip, as_codes, as_frame
-from vmatte.stills.head import find_head, head_placement
+from vmatte.stills.head import cut_sides, find_head, head_placement
 from vmatte.stills.matting import StillNetwork, matte_still
 from vmatte.stills.picture import Codes, Picture, Tags
 from vmatte.stills.profile import converted, is_like_srgb
@@ -140,6 +140,10 @@ def _id_canvas(matted: MatteBatch, clip: ClipInfo, photo: IdPhoto) -> Canvas:
             photo.name,
         )
     width, height = photo.pixels
+    if cut := cut_sides(matted.alpha[0, 0].cpu().numpy(), placement):
+        logger.warning(
+            "%s: the body is cut off at its %s edge, which is seen in the photo", clip.path, " and ".join(cut)
+        )
     return Canvas(clip, replace(clip, width=width, height=height), np.arange(1), placement)
 
 

@@ -106,8 +106,15 @@ def run_stills(
     network = StillNetwork(choose(first.model, first.weights, runtime), on_weights)
     logger.info("%s", network.choice)
     layers = {writing.layer for still in stills for writing in still.writings}
-    if "composite" not in layers and not isinstance(first.background, NoPlate):
-        logger.warning("nothing comes of the background: no layer has it")
+    if "composite" not in layers:
+        asked: dict[str, object] = {
+            "light wrap": first.light_wrap,
+            "color match": first.color_match,
+            "shadow": first.shadow,
+        }
+        asked |= {"grain": first.grain, "background": None if isinstance(first.background, NoPlate) else True}
+        if idle := [name for name, option in asked.items() if option is not None]:
+            logger.warning("no layer has a background: nothing comes of %s", ", ".join(idle))
     inputs = [path for still in stills for path in _job_of(still.picture, words).files.values()]
     reports: list[StillReport] = []
     for number, still in enumerate(stills):
@@ -137,7 +144,8 @@ def _made(
     for path in files:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-        check_output(path, inputs, overwrite=runtime.overwrite, folder=False)
+        # Only what is there can be one of them: in a large folder each would be compared with each.
+        check_output(path, inputs if path.exists() else [], overwrite=runtime.overwrite, folder=False)
     picture = read_picture(at_home(still.picture))
     layers: list[LayerName] = [writing.layer for writing in still.writings]
     rendered = render_still(picture, _job_of(still.picture, words), network, layers, options.id_photo)
