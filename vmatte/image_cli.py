@@ -106,6 +106,9 @@ def image(
     foreground: Annotated[
         str | None, typer.Option(help="colour of soft edges: estimate | source", show_default="estimate")
     ] = None,
+    own_alpha: Annotated[
+        str | None, typer.Option(help="alpha that it has already: multiply | ignore", show_default="multiply")
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="of the output: clip (the picture's), plate or WIDTHxHEIGHT", show_default="clip")
     ] = None,
@@ -172,6 +175,7 @@ def image(
         "clean_plate": clean_plate,
         "despill": despill,
         "foreground": foreground,
+        "own_alpha": own_alpha,
         "size": size,
         "blend": blend,
         "light_wrap": light_wrap,

@@ -21,8 +21,10 @@ from typer.models import OptionInfo
 
 from vmatte.errors import JobError
 from vmatte.image_cli import image
+from vmatte.job import Words
 from vmatte.options import Edges, FilePlate, Screen, Subject
 from vmatte.stills.plan import find_layers, plan_stills
+from vmatte.stills.run import NOT_OF_STILLS
 
 Command = Callable[..., Ended]
 KEY = ("--model", "luma-key")
@@ -207,6 +209,13 @@ def test_the_help_shows_the_defaults_that_the_classes_have() -> None:
                 assert shown[word] == (
                     f"{field.default:g}" if isinstance(field.default, float | int) else field.default
                 )
+
+
+def test_every_word_of_a_render_is_an_option_or_refused() -> None:
+    options = {"background": "bg"}
+    shown = set(inspect.signature(image).parameters)
+    left = {word for word in Words.__annotations__ if options.get(word, word) not in shown}
+    assert left == set(NOT_OF_STILLS) - {"output"}
 
 
 def test_its_help_imports_nothing_heavy() -> None:

@@ -85,6 +85,7 @@ def test_an_alpha_that_is_there_is_multiplied() -> None:
     alpha = made(picture)[..., 3]
     assert set(alpha[:, :24].flat) == {204}
     assert set(alpha[:, 24:].flat) == {round(255 * 0.8 * 0.4)}
+    assert set(made(picture, own_alpha="ignore")[..., 3].flat) == {204}
 
 
 def test_a_composite_has_the_plate_where_nobody_is_and_the_picture_where_somebody_is() -> None:

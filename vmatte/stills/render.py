@@ -17,7 +17,7 @@ from vmatte.clip import ClipInfo
 from vmatte.errors import JobError
 from vmatte.frames import MatteBatch, SubjectBatch
 from vmatte.imaging.color import black, ycbcr_to_rgb
-from vmatte.imaging.compositing import alpha_codes, blank_hidden, near_matte
+from vmatte.imaging.compositing import alpha_codes, alpha_of_codes, blank_hidden, near_matte
 from vmatte.imaging.grade import match_of
 from vmatte.imaging.grain import grain_of
 from vmatte.imaging.resize import resize
@@ -31,6 +31,7 @@ from vmatte.stages.compose import Look, PlatePlanes, compose
 from vmatte.stages.despill import despill
 from vmatte.stages.foreground import foreground
 from vmatte.stages.key import ScreenKey
+from vmatte.stages.multiply import multiply
 from vmatte.stages.place import place
 from vmatte.stages.shape import shape
 from vmatte.stills.coding import CODING, as_clip, as_codes, as_frame
@@ -107,14 +108,13 @@ def _make_subject(
     check_mask(job.hold_out, "hold-out matte", clip.path, picture.size)
     check_clean_plate(job.screen, clip.path, picture.size)
     canvas = plan_canvas(job, clip, check_plate(job.background) if isinstance(job.background, FilePlate) else None)
-    matted, screen = matte_still(as_frame(picture, device), clip, job, network)
+    shown = picture if job.own_alpha == "multiply" else replace(picture, alpha=None)
+    matted, screen = matte_still(as_frame(shown, device), clip, job, network)
     with open_masks(job, clip, device) as masks:
         matted = next(shape([matted], job.edges, masks))
-    if picture.alpha is not None:
-        matted = replace(matted, alpha=matted.alpha * _own_alpha(picture, device))
     if id_photo is not None:
         canvas = _id_canvas(matted, clip, id_photo)
-    subject = next(foreground([matted], job.foreground if colors else "source"))
+    subject = next(multiply(foreground([matted], job.foreground if colors else "source")))
     if screen is not None and job.screen is not None and job.screen.despill:
         subject = next(despill([subject], screen.screens.hue, job.screen.despill))
     if canvas.placement is not None:
@@ -122,14 +122,10 @@ def _make_subject(
     return _Made(picture, canvas, subject, screen)
 
 
-def _own_alpha(picture: Picture, device: torch.device) -> Tensor:
-    assert picture.alpha is not None
-    alpha = torch.from_numpy(picture.alpha.astype(np.float32)).div_(2**picture.bits - 1)
-    return alpha[None, None].to(device)
-
-
 def _id_canvas(matted: MatteBatch, clip: ClipInfo, photo: IdPhoto) -> Canvas:
-    head = find_head(matted.alpha[0, 0].cpu().numpy(), str(clip.path))
+    own = matted.frames.alpha
+    alpha = (matted.alpha if own is None else matted.alpha * alpha_of_codes(own))[0, 0].cpu().numpy()
+    head = find_head(alpha, str(clip.path))
     placement = head_placement(head, (clip.height, clip.width), photo, str(clip.path))
     if placement.scale > 1:
         logger.warning(
@@ -140,7 +136,7 @@ def _id_canvas(matted: MatteBatch, clip: ClipInfo, photo: IdPhoto) -> Canvas:
             photo.name,
         )
     width, height = photo.pixels
-    if cut := cut_sides(matted.alpha[0, 0].cpu().numpy(), placement):
+    if cut := cut_sides(alpha, placement):
         logger.warning(
             "%s: the body is cut off at its %s edge, which is seen in the photo", clip.path, " and ".join(cut)
         )

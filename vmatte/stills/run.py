@@ -44,16 +44,8 @@ from vmatte.workdir import check_output, publish
 logger = logging.getLogger(__name__)
 
 NOT_OF_STILLS = (
-    "smooth",
-    "strength",
-    "segment_frames",
-    "rate",
-    "play",
-    "encoding",
-    "output",
-    "batch",
-    "cache",
-    "compile",
+    *("start", "end", "smooth", "strength", "segment_frames", "rate", "play", "tone_map"),
+    *("output", "encoding", "batch", "cache", "compile"),
 )
 """Words of a render that mean nothing for a picture."""
 
