@@ -19,12 +19,12 @@ from conftest import Ended
 from PIL import Image
 from typer.models import OptionInfo
 
-from vmatte.errors import JobError
+from vmatte.errors import JobError, ModelError
 from vmatte.image_cli import image
 from vmatte.job import Words
 from vmatte.options import Edges, FilePlate, Screen, Subject
 from vmatte.stills.plan import find_layers, plan_stills
-from vmatte.stills.run import NOT_OF_STILLS
+from vmatte.stills.run import WORDS
 
 Command = Callable[..., Ended]
 KEY = ("--model", "luma-key")
@@ -66,6 +66,21 @@ def test_one_bad_picture_does_not_stop_the_others(photos: Path, tmp_path: Path, 
     assert files(tmp_path / "out") == {"a.png", "b.png", "more/c.png"}
     assert f"vmatte: {photos / 'broken.jpg'} is no picture that vmatte reads" in ended.err
     assert ended.err.splitlines()[-1] == "vmatte: 1 of 4 pictures could not be made"
+
+
+def test_a_model_that_cannot_be_had_ends_the_run_at_once(
+    photos: Path, tmp_path: Path, vmatte_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refused(*_: object) -> None:
+        asked.append(1)
+        raise ModelError("no weights today")
+
+    monkeypatch.setattr("vmatte.stills.matting.build_model", refused)
+    ended = vmatte_command("image", photos, "-o", tmp_path / "out", *KEY)
+    assert (ended.code, len(asked)) == (2, 1)
+    assert ended.err.splitlines()[-1] == "vmatte: no weights today"
 
 
 def test_exit_codes_tell_all_failed_and_a_single_ones_mistake(tmp_path: Path, vmatte_command: Command) -> None:
@@ -211,11 +226,11 @@ def test_the_help_shows_the_defaults_that_the_classes_have() -> None:
                 )
 
 
-def test_every_word_of_a_render_is_an_option_or_refused() -> None:
-    options = {"background": "bg"}
-    shown = set(inspect.signature(image).parameters)
-    left = {word for word in Words.__annotations__ if options.get(word, word) not in shown}
-    assert left == set(NOT_OF_STILLS) - {"output"}
+def test_the_command_has_every_word_that_a_picture_can_have() -> None:
+    options = set(inspect.signature(image).parameters) - {"bg"} | {"background"}
+    own = {"pictures", "output", "form", "layer", "quality", "id_photo", "sheet", "skip_existing", "quiet", "as_json"}
+    assert options - own == WORDS
+    assert set(Words.__annotations__) >= WORDS
 
 
 def test_its_help_imports_nothing_heavy() -> None:

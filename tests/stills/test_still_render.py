@@ -140,6 +140,10 @@ def test_a_green_screen_is_keyed_out_of_a_picture() -> None:
     cut = made(picture, model="chroma-key", screen="green")
     assert cut[:50, :, 3].max() == 0
     assert cut[80:, 120:200, 3].min() == 255
+    spilt = np.where((picture == (200, 150, 120)).all(-1)[..., None], np.uint8((120, 190, 110)), picture)
+    for screen in ("green", None):  # green light on the subject goes: it becomes no greener than its other colours
+        despilled = made(spilt, model="chroma-key", screen=screen)[150, 150]
+        assert despilled[1] <= max(despilled[0], despilled[2]) + 2
     with pytest.raises(JobError, match="no green screen is seen"):
         made(np.zeros((240, 320, 3), np.uint8), model="chroma-key", screen="green")
 
@@ -149,6 +153,15 @@ def test_what_a_picture_cannot_have_is_refused() -> None:
         made(np.zeros((16, 16, 3), np.uint8), smooth="motion")
     with pytest.raises(SourceError, match="no picture"):
         made(io.__file__)
+    with pytest.raises(SourceError, match="4000×10, which no network can see"):
+        made(np.zeros((10, 4000, 3), np.uint8), model="u2netp")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (7, 5), (300, 2)])
+def test_the_smallest_pictures_have_every_layer(size: tuple[int, int]) -> None:
+    picture = np.full((*size, 3), 255, np.uint8)
+    assert (made(picture, foreground="estimate") == 255).all()
+    assert (made(picture, background="navy", light_wrap=0.5) >= 250).all()
 
 
 class Looker:

@@ -23,7 +23,7 @@ from vmatte.imaging.grain import grain_of
 from vmatte.imaging.resize import resize
 from vmatte.job import RenderJob
 from vmatte.masks import check_mask, open_masks
-from vmatte.options import BlurPlate, FilePlate, NoPlate
+from vmatte.options import BlurPlate, FilePlate, NoPlate, Screen
 from vmatte.outputs import LayerName
 from vmatte.plates import check_plate, open_plate
 from vmatte.screens import check_clean_plate
@@ -104,6 +104,8 @@ def _make_subject(
     picture: Picture, job: RenderJob, network: StillNetwork, id_photo: IdPhoto | None, *, colors: bool
 ) -> _Made:
     clip, device = as_clip(picture), network.device
+    if network.choice.spec.keys_a_screen and job.screen is None:
+        job = job.model_copy(update={"screen": Screen()})
     check_mask(job.garbage, "garbage matte", clip.path, picture.size)
     check_mask(job.hold_out, "hold-out matte", clip.path, picture.size)
     check_clean_plate(job.screen, clip.path, picture.size)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vmatte.errors import JobError, VmatteError
+from vmatte.errors import JobError, ModelError, VmatteError
 from vmatte.job import (
     DEFAULT_MODEL,
     RenderJob,
@@ -43,11 +43,17 @@ from vmatte.workdir import check_output, publish
 
 logger = logging.getLogger(__name__)
 
-NOT_OF_STILLS = (
-    *("start", "end", "smooth", "strength", "segment_frames", "rate", "play", "tone_map"),
-    *("output", "encoding", "batch", "cache", "compile"),
+WORDS = frozenset(
+    (
+        *("background", "fit", "model", "weights", "upsample", "crop", "subject", "garbage", "hold_out"),
+        *("remove_specks", "fill_holes", "black", "white", "gamma", "choke", "feather"),
+        *("screen", "clean_plate", "despill", "foreground", "own_alpha"),
+        *("size", "subject_scale", "subject_x", "subject_y"),
+        *("blend", "light_wrap", "color_match", "shadow", "grain"),
+        *("device", "precision", "licence_guard", "overwrite"),
+    )
 )
-"""Words of a render that mean nothing for a picture."""
+"""Those of a render that mean something for a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ def run_stills(
         try:
             reports.append(_made(still, words, options, network, runtime, inputs))
         except VmatteError as error:
-            if len(stills) == 1:
+            if len(stills) == 1 or (isinstance(error, ModelError) and not network.is_loaded):
                 raise
             reports.append(StillReport(still.picture, error=" ".join(str(error).split())))
         watcher.ended(number, reports[-1])
@@ -121,8 +127,8 @@ def run_stills(
 
 
 def _job_of(picture: str | Path, words: Words) -> RenderJob:
-    if given := [name for name in NOT_OF_STILLS if words.get(name) is not None]:
-        raise JobError(f"a picture has no {given[0].replace('_', ' ')}; leave that out")
+    if strange := [name for name, value in words.items() if name not in WORDS and value is not None]:
+        raise JobError(f"a picture has no {strange[0].replace('_', ' ')}; leave that out")
     return make_job(picture, **job_words(words))
 
 
@@ -175,7 +181,7 @@ def matte_image(
     the composite (H, W, 3). The network is kept for the next call with the same words for it. Raises VmatteError for
     what the user can mend.
     """
-    if unknown := sorted(set(words) - (set(Words.__annotations__) - set(NOT_OF_STILLS))):
+    if unknown := sorted(set(words) - WORDS):
         raise TypeError(f"matte_image() got an unexpected keyword argument {unknown[0]!r}")
     if isinstance(picture, str | Path):
         opened = read_picture(at_home(picture))
