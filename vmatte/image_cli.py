@@ -106,6 +106,9 @@ def image(
     foreground: Annotated[
         str | None, typer.Option(help="colour of soft edges: estimate | source", show_default="estimate")
     ] = None,
+    own_alpha: Annotated[
+        str | None, typer.Option(help="alpha that it has already: multiply | ignore", show_default="multiply")
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="of the output: clip (the picture's), plate or WIDTHxHEIGHT", show_default="clip")
     ] = None,
@@ -172,6 +175,7 @@ def image(
         "clean_plate": clean_plate,
         "despill": despill,
         "foreground": foreground,
+        "own_alpha": own_alpha,
         "size": size,
         "blend": blend,
         "light_wrap": light_wrap,
@@ -229,7 +233,7 @@ def _run(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from vmatte.stills.display import describe, shown
+    from vmatte.stills.display import describe, say, shown
     from vmatte.stills.plan import find_layers, plan_stills
     from vmatte.stills.run import run_stills
 
@@ -239,14 +243,16 @@ def _run(
     if options.sheet_mm is not None and wanted != ("composite",):
         raise JobError("a sheet is of composites; leave out the layer")
     stills = plan_stills(pictures, output, wanted, form, sheet=options.sheet_mm is not None)
+    if options.quality is not None and not any(each.format.lossy for still in stills for each in still.writings):
+        raise JobError("only jpg and webp have a quality; leave it out, or give one of these formats")
     with shown(len(stills), sys.stderr, quiet=quiet or as_json) as watcher:
         reports = run_stills(stills, words, options, watcher, None if quiet or as_json else watcher.fetching)
     failed = sum(report.error is not None for report in reports)
     if as_json:
-        print(json.dumps({"pictures": [_as_json(report) for report in reports], "failed": failed}), flush=True)
+        say(json.dumps({"pictures": [_as_json(report) for report in reports], "failed": failed}), sys.stdout)
     elif not quiet:
         made, spent = len(reports) - failed, sum(report.seconds for report in reports)
-        print(describe(reports[0]) if len(reports) == 1 else f"{made} pictures in {spent:.1f} s", flush=True)
+        say(describe(reports[0]) if len(reports) == 1 else f"{made} pictures in {spent:.1f} s", sys.stdout)
     if failed:
         raise PicturesError(failed, len(reports))
 

@@ -56,7 +56,7 @@ def as_clip(picture: Picture) -> ClipInfo:
 
 
 def as_frame(picture: Picture, device: torch.device) -> FrameBatch:
-    """The picture's codes in CODING."""
+    """The picture's codes in CODING, with its own alpha."""
     height, width = picture.size
     luma = torch.empty((1, 1, height, width), dtype=torch.uint16)
     chroma = torch.empty((1, 2, height, width), dtype=torch.uint16)
@@ -65,7 +65,11 @@ def as_frame(picture: Picture, device: torch.device) -> FrameBatch:
         rgb = torch.from_numpy(picture.rgb[rows].astype(np.float32)).permute(2, 0, 1)[None] / (2**picture.bits - 1)
         fine, coarse = rgb_to_ycbcr(rgb, CODING, (rgb.shape[2], width))
         luma[:, :, rows], chroma[:, :, rows] = rounded(fine, CODING.bits), rounded(coarse, CODING.bits)
-    return FrameBatch(range(1), luma.to(device), chroma.to(device), CODING)
+    alpha = None
+    if picture.alpha is not None:
+        codes = picture.alpha if picture.bits == 16 else picture.alpha.astype(np.uint16) * 257
+        alpha = torch.from_numpy(codes)[None, None].to(device)
+    return FrameBatch(range(1), luma.to(device), chroma.to(device), CODING, alpha)
 
 
 def as_codes(luma: Tensor, chroma: Tensor, bits: int) -> Codes:

@@ -43,6 +43,14 @@ def describe(report: StillReport) -> str:
     return f"{', '.join(map(str, report.outputs))} ({report.seconds:.1f} s)"
 
 
+def say(text: str, stream: TextIO) -> None:
+    """Print; whoever does not listen (a closed pipe, a full disk) must not end the run."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class _Lines:
     def __init__(self, stream: TextIO, pictures: int, *, quiet: bool) -> None:
         self._stream, self._pictures, self._quiet = stream, pictures, quiet
@@ -61,11 +69,7 @@ class _Lines:
             self.note(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
 
     def note(self, text: str) -> None:
-        """Whoever does not listen (a closed pipe, a full disk) must not end the run."""
-        try:
-            print(text, file=self._stream, flush=True)
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        say(text, self._stream)
 
 
 class _Bar:

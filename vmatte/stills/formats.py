@@ -10,22 +10,24 @@ from vmatte.errors import JobError
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A row of FORMATS. `deep` files have 16 bits where the picture has; `most_pixels` is along a side."""
+    """A row of FORMATS. `deep` files have 16 bits where the picture has; `lossy` ones can be given a
+    quality; `most_pixels` is along a side."""
 
     name: str
     suffixes: tuple[str, ...]
     alpha: bool
     deep: bool
+    lossy: bool
     most_pixels: int | None = None
 
 
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
-        Format("png", (".png",), alpha=True, deep=True),
-        Format("webp", (".webp",), alpha=True, deep=False, most_pixels=16383),
-        Format("tiff", (".tif", ".tiff"), alpha=True, deep=True),
-        Format("jpg", (".jpg", ".jpeg"), alpha=False, deep=False, most_pixels=65535),
+        Format("png", (".png",), alpha=True, deep=True, lossy=False),
+        Format("webp", (".webp",), alpha=True, deep=False, lossy=True, most_pixels=16383),
+        Format("tiff", (".tif", ".tiff"), alpha=True, deep=True, lossy=False),
+        Format("jpg", (".jpg", ".jpeg"), alpha=False, deep=False, lossy=True, most_pixels=65535),
     )
 }
 

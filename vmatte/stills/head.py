@@ -155,3 +155,12 @@ def head_placement(head: Head, size: tuple[int, int], photo: IdPhoto, name: str)
     exact = Fraction(scale).limit_denominator(1 << 20)
     left, up = (Fraction(round(place * 64), 64) for place in (width / 2 - scale * head.middle, top - scale * head.top))
     return Placement((height, width), exact, left, up)
+
+
+def cut_sides(alpha: NDArray[np.float32], placement: Placement) -> list[str]:
+    """The sides, left and right, at which a picture ends within the photo with somebody still in it."""
+    scale = float(placement.scale)
+    shown = slice(max(0, int(-placement.top / scale)), int((placement.size[0] - placement.top) / scale))
+    ends = {"left": placement.left > 1, "right": placement.left + scale * alpha.shape[1] < placement.size[1] - 1}
+    columns = {"left": alpha[shown, 0], "right": alpha[shown, -1]}
+    return [side for side, inside in ends.items() if inside and bool((columns[side] >= _SOLID).any())]

@@ -12,7 +12,7 @@ from vmatte.analyse import crops
 from vmatte.analysis import CropTrack, Screens, SubjectTrack
 from vmatte.clip import ClipInfo
 from vmatte.crop import Seen, find_crop
-from vmatte.errors import ModelError
+from vmatte.errors import ModelError, SourceError
 from vmatte.frames import DecodedFrames, FrameBatch, MatteBatch
 from vmatte.imaging.people import choose_subject, label_people, without_specks
 from vmatte.imaging.resize import resize
@@ -40,6 +40,8 @@ _LONG_SIDE = 1920
 in the whole of it, as those of every other network."""
 _THERE = 26 / 255
 """What a network gives at least where somebody may be."""
+_LONGEST = 16
+"""Times as long as wide, at most: networks see the shorter side in hundreds of pixels, whatever the other is."""
 _ONLY = (0,)
 """The one frame's number, which begins the one shot."""
 
@@ -54,6 +56,10 @@ class StillNetwork:
     @property
     def device(self) -> torch.device:
         return frames_device(self.choice.spec, self.choice.placement)
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._loaded is not None or self.choice.spec.keys_a_screen
 
     def load(self) -> MattingModel:
         if self._loaded is None:
@@ -80,7 +86,10 @@ def matte_still(
 ) -> tuple[MatteBatch, ScreenKey | None]:
     """The frame with its settled matte, before edges and masks; and what keys its screen, where it has one."""
     spec = network.choice.spec
-    screen = screen_of(frame, clip, job.screen or (Screen() if spec.keys_a_screen else None), network.device)
+    if not spec.is_key and max(frame.size) > _LONGEST * min(frame.size):
+        height, width = frame.size
+        raise SourceError(f"{clip.path} is {width}×{height}, which no network can see as a whole; give a part of it")
+    screen = screen_of(frame, clip, job.screen, network.device)
     if spec.keys_a_screen:
         assert screen is not None
         made = matte_by_key([frame], screen)

@@ -6,12 +6,12 @@ import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 from vmatte.errors import JobError
+from vmatte.outputs import LayerName
 from vmatte.stills.formats import FORMATS, Format, find_format, format_of
 
-Layer = Literal["cutout", "foreground", "alpha", "composite"]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
 """What is taken for a picture in a folder; a file that is named may be called anything."""
 
@@ -20,7 +20,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif",
 class Writing:
     """A layer and the file that it goes into."""
 
-    layer: Layer
+    layer: LayerName
     path: Path
     format: Format
 
@@ -36,7 +36,12 @@ class StillJob:
 
 
 def plan_stills(
-    named: Sequence[Path], output: Path | None, layers: Sequence[Layer], format_name: str | None, *, sheet: bool = False
+    named: Sequence[Path],
+    output: Path | None,
+    layers: Sequence[LayerName],
+    format_name: str | None,
+    *,
+    sheet: bool = False,
 ) -> list[StillJob]:
     """A job for each picture that the names mean: files, folders with all below them, and patterns with `*`.
 
@@ -66,17 +71,17 @@ def plan_stills(
     return jobs
 
 
-def find_layers(words: Sequence[str], *, plate: bool) -> tuple[Layer, ...]:
+def find_layers(words: Sequence[str], *, plate: bool) -> tuple[LayerName, ...]:
     """The layers of these names; without any the composite where there is a plate, else the cutout. JobError."""
     for word in words:
-        if word not in get_args(Layer):
-            raise JobError(f"no layer is called {word!r}; there are: {', '.join(get_args(Layer))}")
+        if word not in get_args(LayerName):
+            raise JobError(f"no layer is called {word!r}; there are: {', '.join(get_args(LayerName))}")
         if word == "composite" and not plate:
             raise JobError("a composite needs a background; give --bg")
-    return cast(tuple[Layer, ...], tuple(dict.fromkeys(words))) or ("composite" if plate else "cutout",)
+    return cast(tuple[LayerName, ...], tuple(dict.fromkeys(words))) or ("composite" if plate else "cutout",)
 
 
-def _default(layer: Layer) -> Format:
+def _default(layer: LayerName) -> Format:
     return FORMATS["jpg" if layer == "composite" else "png"]
 
 
@@ -90,13 +95,13 @@ def _agreed(output: Path, given: Format | None) -> Format:
     return found
 
 
-def _check(layer: Layer, form: Format) -> None:
+def _check(layer: LayerName, form: Format) -> None:
     if layer == "cutout" and not form.alpha:
         can = ", ".join(row.name for row in FORMATS.values() if row.alpha)
         raise JobError(f"{form.name} has no alpha, which a cutout needs; give --bg, or one of: {can}")
 
 
-def _job(picture: Path, names: dict[Layer, Path], given: Format | None, *, sheet: bool) -> StillJob:
+def _job(picture: Path, names: dict[LayerName, Path], given: Format | None, *, sheet: bool) -> StillJob:
     writings = tuple(Writing(layer, path, given or _default(layer)) for layer, path in names.items())
     first = writings[0].path
     return StillJob(picture, writings, first.with_name(f"{first.stem}_sheet{first.suffix}") if sheet else None)

@@ -17,26 +17,27 @@ from vmatte.clip import ClipInfo
 from vmatte.errors import JobError
 from vmatte.frames import MatteBatch, SubjectBatch
 from vmatte.imaging.color import black, ycbcr_to_rgb
-from vmatte.imaging.compositing import alpha_codes, blank_hidden, near_matte
+from vmatte.imaging.compositing import alpha_codes, alpha_of_codes, blank_hidden, near_matte
 from vmatte.imaging.grade import match_of
 from vmatte.imaging.grain import grain_of
 from vmatte.imaging.resize import resize
 from vmatte.job import RenderJob
 from vmatte.masks import check_mask, open_masks
-from vmatte.options import BlurPlate, FilePlate, NoPlate
+from vmatte.options import BlurPlate, FilePlate, NoPlate, Screen
+from vmatte.outputs import LayerName
 from vmatte.plates import check_plate, open_plate
 from vmatte.screens import check_clean_plate
 from vmatte.stages.compose import Look, PlatePlanes, compose
 from vmatte.stages.despill import despill
 from vmatte.stages.foreground import foreground
 from vmatte.stages.key import ScreenKey
+from vmatte.stages.multiply import multiply
 from vmatte.stages.place import place
 from vmatte.stages.shape import shape
 from vmatte.stills.coding import CODING, as_clip, as_codes, as_frame
-from vmatte.stills.head import find_head, head_placement
+from vmatte.stills.head import cut_sides, find_head, head_placement
 from vmatte.stills.matting import StillNetwork, matte_still
 from vmatte.stills.picture import Codes, Picture, Tags
-from vmatte.stills.plan import Layer
 from vmatte.stills.profile import converted, is_like_srgb
 from vmatte.stills.sizes import IdPhoto
 from vmatte.stills.write import Pixels, as_8_bits
@@ -59,8 +60,12 @@ class _Made:
 
 
 def render_still(
-    picture: Picture, job: RenderJob, network: StillNetwork, layers: Sequence[Layer], id_photo: IdPhoto | None = None
-) -> dict[Layer, Pixels]:
+    picture: Picture,
+    job: RenderJob,
+    network: StillNetwork,
+    layers: Sequence[LayerName],
+    id_photo: IdPhoto | None = None,
+) -> dict[LayerName, Pixels]:
     """The layers of a picture, in its own depth and colour space; an ID photo in 8 bits and sRGB.
 
     Raises VmatteError for what the user can mend.
@@ -83,7 +88,7 @@ def _in_srgb(picture: Picture) -> Picture:
     return Picture(picture.name, rgb, alpha, Tags())
 
 
-def _tags(tags: Tags, layer: Layer, shape: tuple[int, ...]) -> Tags:
+def _tags(tags: Tags, layer: LayerName, shape: tuple[int, ...]) -> Tags:
     if layer == "alpha":
         tags = replace(tags, icc=None)  # it is of colours
     if tags.exif is None:
@@ -99,18 +104,19 @@ def _make_subject(
     picture: Picture, job: RenderJob, network: StillNetwork, id_photo: IdPhoto | None, *, colors: bool
 ) -> _Made:
     clip, device = as_clip(picture), network.device
+    if network.choice.spec.keys_a_screen and job.screen is None:
+        job = job.model_copy(update={"screen": Screen()})
     check_mask(job.garbage, "garbage matte", clip.path, picture.size)
     check_mask(job.hold_out, "hold-out matte", clip.path, picture.size)
     check_clean_plate(job.screen, clip.path, picture.size)
     canvas = plan_canvas(job, clip, check_plate(job.background) if isinstance(job.background, FilePlate) else None)
-    matted, screen = matte_still(as_frame(picture, device), clip, job, network)
+    shown = picture if job.own_alpha == "multiply" else replace(picture, alpha=None)
+    matted, screen = matte_still(as_frame(shown, device), clip, job, network)
     with open_masks(job, clip, device) as masks:
         matted = next(shape([matted], job.edges, masks))
-    if picture.alpha is not None:
-        matted = replace(matted, alpha=matted.alpha * _own_alpha(picture, device))
     if id_photo is not None:
         canvas = _id_canvas(matted, clip, id_photo)
-    subject = next(foreground([matted], job.foreground if colors else "source"))
+    subject = next(multiply(foreground([matted], job.foreground if colors else "source")))
     if screen is not None and job.screen is not None and job.screen.despill:
         subject = next(despill([subject], screen.screens.hue, job.screen.despill))
     if canvas.placement is not None:
@@ -118,14 +124,10 @@ def _make_subject(
     return _Made(picture, canvas, subject, screen)
 
 
-def _own_alpha(picture: Picture, device: torch.device) -> Tensor:
-    assert picture.alpha is not None
-    alpha = torch.from_numpy(picture.alpha.astype(np.float32)).div_(2**picture.bits - 1)
-    return alpha[None, None].to(device)
-
-
 def _id_canvas(matted: MatteBatch, clip: ClipInfo, photo: IdPhoto) -> Canvas:
-    head = find_head(matted.alpha[0, 0].cpu().numpy(), str(clip.path))
+    own = matted.frames.alpha
+    alpha = (matted.alpha if own is None else matted.alpha * alpha_of_codes(own))[0, 0].cpu().numpy()
+    head = find_head(alpha, str(clip.path))
     placement = head_placement(head, (clip.height, clip.width), photo, str(clip.path))
     if placement.scale > 1:
         logger.warning(
@@ -136,10 +138,14 @@ def _id_canvas(matted: MatteBatch, clip: ClipInfo, photo: IdPhoto) -> Canvas:
             photo.name,
         )
     width, height = photo.pixels
+    if cut := cut_sides(alpha, placement):
+        logger.warning(
+            "%s: the body is cut off at its %s edge, which is seen in the photo", clip.path, " and ".join(cut)
+        )
     return Canvas(clip, replace(clip, width=width, height=height), np.arange(1), placement)
 
 
-def _layer(made: _Made, job: RenderJob, layer: Layer) -> Codes:
+def _layer(made: _Made, job: RenderJob, layer: LayerName) -> Codes:
     subject, bits = made.subject, made.picture.bits
     alpha = alpha_codes(subject.alpha, bits)[0, 0].cpu().numpy()
     if layer == "alpha":

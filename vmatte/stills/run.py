@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vmatte.errors import JobError, VmatteError
+from vmatte.errors import JobError, ModelError, VmatteError
 from vmatte.job import (
     DEFAULT_MODEL,
     RenderJob,
@@ -30,10 +30,11 @@ from vmatte.job import (
 from vmatte.models.choice import choose
 from vmatte.models.weights import Progress
 from vmatte.options import FilePlate, NoPlate
+from vmatte.outputs import LayerName
 from vmatte.plates import check_plate
 from vmatte.stills.matting import StillNetwork
 from vmatte.stills.picture import Codes, picture_of, picture_of_codes, read_picture
-from vmatte.stills.plan import Layer, StillJob, Writing
+from vmatte.stills.plan import StillJob, Writing
 from vmatte.stills.render import render_still
 from vmatte.stills.sheet import print_sheet
 from vmatte.stills.sizes import IdPhoto
@@ -42,19 +43,17 @@ from vmatte.workdir import check_output, publish
 
 logger = logging.getLogger(__name__)
 
-NOT_OF_STILLS = (
-    "smooth",
-    "strength",
-    "segment_frames",
-    "rate",
-    "play",
-    "encoding",
-    "output",
-    "batch",
-    "cache",
-    "compile",
+WORDS = frozenset(
+    (
+        *("background", "fit", "model", "weights", "upsample", "crop", "subject", "garbage", "hold_out"),
+        *("remove_specks", "fill_holes", "black", "white", "gamma", "choke", "feather"),
+        *("screen", "clean_plate", "despill", "foreground", "own_alpha"),
+        *("size", "subject_scale", "subject_x", "subject_y"),
+        *("blend", "light_wrap", "color_match", "shadow", "grain"),
+        *("device", "precision", "licence_guard", "overwrite"),
+    )
 )
-"""Words of a render that mean nothing for a picture."""
+"""Those of a render that mean something for a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +104,22 @@ def run_stills(
     network = StillNetwork(choose(first.model, first.weights, runtime), on_weights)
     logger.info("%s", network.choice)
     layers = {writing.layer for still in stills for writing in still.writings}
-    if "composite" not in layers and not isinstance(first.background, NoPlate):
-        logger.warning("nothing comes of the background: no layer has it")
+    if "composite" not in layers:
+        asked: dict[str, object] = {
+            "light wrap": first.light_wrap,
+            "color match": first.color_match,
+            "shadow": first.shadow,
+        }
+        asked |= {"grain": first.grain, "background": None if isinstance(first.background, NoPlate) else True}
+        if idle := [name for name, option in asked.items() if option is not None]:
+            logger.warning("no layer has a background: nothing comes of %s", ", ".join(idle))
     inputs = [path for still in stills for path in _job_of(still.picture, words).files.values()]
     reports: list[StillReport] = []
     for number, still in enumerate(stills):
         try:
             reports.append(_made(still, words, options, network, runtime, inputs))
         except VmatteError as error:
-            if len(stills) == 1:
+            if len(stills) == 1 or (isinstance(error, ModelError) and not network.is_loaded):
                 raise
             reports.append(StillReport(still.picture, error=" ".join(str(error).split())))
         watcher.ended(number, reports[-1])
@@ -121,8 +127,8 @@ def run_stills(
 
 
 def _job_of(picture: str | Path, words: Words) -> RenderJob:
-    if given := [name for name in NOT_OF_STILLS if words.get(name) is not None]:
-        raise JobError(f"a picture has no {given[0].replace('_', ' ')}; leave that out")
+    if strange := [name for name, value in words.items() if name not in WORDS and value is not None]:
+        raise JobError(f"a picture has no {strange[0].replace('_', ' ')}; leave that out")
     return make_job(picture, **job_words(words))
 
 
@@ -136,9 +142,10 @@ def _made(
     for path in files:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-        check_output(path, inputs, overwrite=runtime.overwrite, folder=False)
+        # Only what is there can be one of them: in a large folder each would be compared with each.
+        check_output(path, inputs if path.exists() else [], overwrite=runtime.overwrite, folder=False)
     picture = read_picture(at_home(still.picture))
-    layers: list[Layer] = [writing.layer for writing in still.writings]
+    layers: list[LayerName] = [writing.layer for writing in still.writings]
     rendered = render_still(picture, _job_of(still.picture, words), network, layers, options.id_photo)
     for writing in still.writings:
         _write(rendered[writing.layer], writing, options.quality, overwrite=runtime.overwrite)
@@ -174,7 +181,7 @@ def matte_image(
     the composite (H, W, 3). The network is kept for the next call with the same words for it. Raises VmatteError for
     what the user can mend.
     """
-    if unknown := sorted(set(words) - (set(Words.__annotations__) - set(NOT_OF_STILLS))):
+    if unknown := sorted(set(words) - WORDS):
         raise TypeError(f"matte_image() got an unexpected keyword argument {unknown[0]!r}")
     if isinstance(picture, str | Path):
         opened = read_picture(at_home(picture))
@@ -185,7 +192,7 @@ def matte_image(
     job, runtime = _job_of(opened.name, words), make_runtime(**runtime_words(words))
     network = _network(job.model or DEFAULT_MODEL, job.weights, runtime)
     network.on_weights = on_weights
-    layer: Layer = "cutout" if isinstance(job.background, NoPlate) else "composite"
+    layer: LayerName = "cutout" if isinstance(job.background, NoPlate) else "composite"
     return render_still(opened, job, network, (layer,))[layer].codes
 
 

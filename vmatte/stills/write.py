@@ -60,11 +60,10 @@ def verify_picture(pixels: Pixels, path: Path, form: Format) -> None:
     """EncodeError where a file is not what was written: of a lossless one every code, else the size."""
     seen = read_picture(path)
     sent = pixels.codes if form.deep else as_8_bits(pixels.codes)
-    lossless = form.name in ("png", "tiff")
     colors = sent[..., None] if sent.ndim == 2 else sent[..., :3]
     alpha = sent[..., 3] if sent.ndim == 3 and sent.shape[2] == 4 else None
     whole = seen.size == sent.shape[:2] and (alpha is None or seen.alpha is not None)
-    if lossless and whole:
+    if not form.lossy and whole:
         whole = seen.rgb.dtype == sent.dtype and np.array_equal(seen.rgb, np.broadcast_to(colors, seen.rgb.shape))
         whole = whole and (alpha is None or (seen.alpha is not None and np.array_equal(seen.alpha, alpha)))
     if not whole:
