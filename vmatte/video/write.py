@@ -84,12 +84,12 @@ def encode(
     """Write all layers to `path` and return the numbers of the frames that are in it, in order.
 
     `coding` is that of the layers' planes (`coding_for`), and what the file is tagged with. In a file frame i has pts i
-    at `rate` (true times come with `join`); a picture is named after its frame's number. With `gray` the luma alone is
-    written, where the encoding has a format for that. `premultiplied` says what alpha did to the colours. Raises
-    EncodeError.
+    at `rate` (true times come with `join`); a picture is named after its frame's number. `gray` layers are mattes: they
+    are written with more care, and as luma alone where the encoding has a format for that. `premultiplied` says what
+    alpha did to the colours. Raises EncodeError.
     """
-    if gray and encoding.pix_fmt_gray is not None:
-        encoding = replace(encoding, pix_fmt=encoding.pix_fmt_gray)
+    if gray:
+        encoding = _for_mattes(encoding)
     check_encoder(encoding)
     try:
         with writing(path):
@@ -99,6 +99,11 @@ def encode(
     finally:
         if isinstance(layers, Generator):
             layers.close()
+
+
+def _for_mattes(encoding: Encoding) -> Encoding:
+    options = encoding.codec_options | (encoding.matte_options or {})
+    return replace(encoding, pix_fmt=encoding.pix_fmt_gray or encoding.pix_fmt, codec_options=options)
 
 
 @contextmanager
@@ -152,7 +157,7 @@ class _StreamEncoder:
             stream.metadata["alpha_mode"] = "1"
             self._alpha = _new_encoder(encoding, rate, encoding.alpha_options or {})
             _configure(self._alpha, first, encoding, coding)
-        self._frames, self._tick = 0, 1 / rate
+        self._frames, self._delivered, self._tick = 0, 0, 1 / rate
         self._waiting: tuple[deque[av.Packet[VideoStream]], deque[bytes]] = deque(), deque()
 
     def encode(self, colour: VideoFrame, alpha: VideoFrame | None) -> list[av.Packet[VideoStream]]:
@@ -169,6 +174,11 @@ class _StreamEncoder:
         self, pictures: list[av.Packet[VideoStream]], alphas: list[av.Packet[VideoStream]]
     ) -> list[av.Packet[VideoStream]]:
         """The pictures whose alpha is there too, with it; the two encoders need not deliver at the same time."""
+        if self.stream.codec_context.name == "libx265":
+            # In a segment of a few frames x265 gives as dts whatever lies in memory; `join` makes new ones anyway.
+            for packet in pictures:
+                packet.dts = self._delivered - _MOST_REORDERED
+                self._delivered += 1
         if self._alpha is None:
             return pictures
         waiting_pictures, waiting_alphas = self._waiting
@@ -183,6 +193,9 @@ class _StreamEncoder:
             ready.append(packet)
         return ready
 
+
+_MOST_REORDERED = 16
+"""Frames by which HEVC may decode a picture before it is shown."""
 
 # WebM's alpha: block additional data of id 1, a VP9 stream of its own whose luma is alpha.
 _BLOCK_ADD_ID = (1).to_bytes(8, "big")
@@ -314,16 +327,14 @@ def _encoder_colour(
     _tag(frame, coding)
     if pix_fmt is None or frame.format.name == pix_fmt:
         return frame
-    to_rgb = pix_fmt == "rgb24"
     converted = reformatter.reformat(
         frame,
         format=pix_fmt,
         src_color_range=_RANGE[coding.color.full_range],
-        dst_color_range=ColorRange.JPEG if to_rgb else _RANGE[coding.color.full_range],
+        dst_color_range=_RANGE[coding.color.full_range],
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
     )
-    if not to_rgb:
-        _tag(converted, coding)
+    _tag(converted, coding)
     return converted
 
 
@@ -368,9 +379,6 @@ def _with_alpha(
         whole = _frame_of([*deep, alpha], _planar_name(planes, encoding.alpha_bits).replace("yuv", "yuva"))
         _tag(whole, coding)
         return whole
-    if encoding.pix_fmt == "rgb24":
-        rgb = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt).to_ndarray()
-        return VideoFrame.from_ndarray(np.dstack([rgb, alpha]), format=encoding.pix_fmt_alpha)
     frame = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt_alpha)
     np.copyto(plane_views(frame)[3], alpha, casting="no")
     return frame
