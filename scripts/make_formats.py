@@ -4,7 +4,7 @@ docs/formats.md.
 Movies are decoded by the ffmpeg program, OpenEXR pictures by the OpenEXR library, TIFF by tifffile, PNG by OpenCV.
 What is sent is synthetic: ramps of colour, ramps and hair-like noise of alpha. CPU time is of 1080p frames of a clip.
 
-    python scripts/make_formats.py
+    python scripts/make_formats.py [--format NAME ...]
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -298,14 +297,16 @@ _HEAD = (
 )
 
 
-def rows(found: dict[str, Errors | None], cost: dict[str, Cost]) -> Iterator[str]:
-    yield f"| {' | '.join(_HEAD)} |"
-    yield "|---" * len(_HEAD) + "|"
-    for name, row in ENCODINGS.items():
-        own = found[name]
-        seen = ["needs the card"] * 3 if own is None else [_said(own.color), _said(own.alpha), _said(own.matte)]
-        cpu_ms = f"{cost[name].cpu_ms:.0f}" if name in cost else "–"
-        yield f"| {' | '.join((*known_of(row), *seen, cpu_ms, row.plays))} |"
+def lines_of(page: str) -> dict[str, str]:
+    """The table's lines by encoding."""
+    lines = [line for line in page.partition(TABLE)[2].splitlines() if line.startswith("| `")][1:]
+    return {line.split("`")[1]: line for line in lines}
+
+
+def line_of(row: Encoding, found: Errors | None, cost: Cost | None) -> str:
+    seen = ["needs the card"] * 3 if found is None else [_said(found.color), _said(found.alpha), _said(found.matte)]
+    cells = (*known_of(row), *seen, "–" if cost is None else f"{cost.cpu_ms:.0f}", row.plays)
+    return f"| {' | '.join(cells)} |"
 
 
 def known_of(row: Encoding) -> tuple[str, ...]:
@@ -334,17 +335,20 @@ def _said(found: Error | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--format", action="append", choices=list(ENCODINGS), help="measure these alone")
     parser.add_argument("--frames", type=int, default=10, help="of the sample, to time")
     options = parser.parse_args()
+    names = options.format or list(ENCODINGS)
+    page = PAGE.read_text()
+    lines = lines_of(page)
     with tempfile.TemporaryDirectory() as scratch:
-        found = {}
-        for name, row in ENCODINGS.items():
+        cost = {each.encoding: each for each in costs(names, options.frames, Path(scratch))}
+        for name in names:
             folder = Path(scratch) / name
             folder.mkdir()
-            found[name] = measured(row, folder)
-        cost = {each.encoding: each for each in costs([], options.frames, Path(scratch))}
-    head, _, _ = PAGE.read_text().partition(TABLE)
-    PAGE.write_text(f"{head}{TABLE}\n\n" + "\n".join(rows(found, cost)) + "\n")
+            lines[name] = line_of(ENCODINGS[name], measured(ENCODINGS[name], folder), cost.get(name))
+    table = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|", *(lines[name] for name in ENCODINGS)]
+    PAGE.write_text(f"{page.partition(TABLE)[0]}{TABLE}\n\n" + "\n".join(table) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from conftest import Ended
 
 import vmatte.jobfile
 from vmatte import cli
+from vmatte.encodings import ENCODINGS
 from vmatte.errors import JobFileError
 from vmatte.job import Runtime, make_job, make_runtime
 from vmatte.jobfile import Entry, read_jobs, schema
@@ -475,7 +476,8 @@ def test_a_misspelt_key_breeds_no_further_mistakes() -> None:
         ),
         (
             "format: mp4",
-            "2:20: mp4 has no alpha, and no background is given; choose --bg, or one of: prores4444, webm, png",
+            "2:20: mp4 has no alpha, and no background is given; choose --bg, or one of: prores4444, webm, png, "
+            + ", ".join(name for name, row in list(ENCODINGS.items())[4:] if row.pix_fmt_alpha),
         ),
     ],
 )
