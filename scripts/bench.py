@@ -48,7 +48,7 @@ from rich.table import Table
 from torch import Tensor
 
 from vmatte.canvas import plan_canvas
-from vmatte.clip import ClipInfo
+from vmatte.clip import ClipInfo, Coding
 from vmatte.encodings import ENCODINGS, Encoding
 from vmatte.frames import LayerBatch
 from vmatte.job import RenderJob, make_job
@@ -61,6 +61,7 @@ from vmatte.segments import Segment
 from vmatte.stages.compose import Look, compose, cut_out
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
+from vmatte.stages.recode import recode
 from vmatte.stages.settle import settle
 from vmatte.stages.smooth import WORKING_LINES, smooth
 from vmatte.stages.upload import upload
@@ -68,7 +69,7 @@ from vmatte.stopwatch import Stopwatch
 from vmatte.video.planes import plane_views
 from vmatte.video.probe import probe
 from vmatte.video.read import decode
-from vmatte.video.write import encode, encoder_frames
+from vmatte.video.write import coding_for, encode, encoder_frames
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 OVERHEAD_BAR = 1.25
@@ -102,6 +103,12 @@ class Subject:
     model: MattingModel
     mattes: list[Tensor]
 
+    @property
+    def coding(self) -> Coding:
+        """Of the layer that is encoded."""
+        output = self.job.outputs[0]
+        return coding_for(output.row, output.layer, self.clip.delivery, output.alpha)
+
     def played_back(self) -> PlayedBack:
         return PlayedBack(self.model, self.mattes)
 
@@ -127,10 +134,13 @@ def on_one_thread(
                 mattes = watch.around("smooth", smooth(mattes, smoothing))
             return watch.around("foreground", foreground(watch.around("settle", settle(mattes)), job.foreground))
 
+        row = job.outputs[0].row
         if isinstance(job.background, NoPlate):
-            yield cut_out(
-                matted(subject.played_back(), range(subject.frames), stopwatch), job.outputs[0].row.alpha_bits
-            )
+            subjects = matted(subject.played_back(), range(subject.frames), stopwatch)
+            if subject.coding == clip.delivery:
+                yield cut_out(subjects, row.alpha_bits)
+            else:
+                yield recode(cut_out(subjects, alpha_bits=16), clip.delivery, subject.coding, row)
             return
         plate = stack.enter_context(open_plate(job.background, plan_canvas(job, clip, None), torch.device("cpu")))
         look = Look(job.blend)
@@ -143,7 +153,7 @@ def stage_costs(subject: Subject, folder: Path) -> dict[str, float]:
     row = dataclasses.replace(subject.job.outputs[0].row, thread_count=1)
     with on_one_thread(subject, stopwatch, MotionSmoothing()) as chain, stopwatch.step("encode"):
         layers_made = stopwatch.around("compose", chain)
-        encode(layers_made, folder / f"stages{row.suffix}", row, subject.clip.delivery, subject.clip.rate)
+        encode(layers_made, folder / f"stages{row.suffix}", row, subject.coding, subject.clip.rate)
     return {stage: stopwatch.seconds[stage] * 1000 / subject.frames for stage in STAGES}
 
 
@@ -157,7 +167,7 @@ def pipeline_cost(subject: Subject, folder: Path) -> float:
         model = subject.played_back()
         matted = settled_mattes(clip, [segment], model, NoSmoothing(), 1, Stopwatch(), upsampling=job.upsample)
         with layers(job, plan_canvas(job, clip, None), matted, model.device, Stopwatch()) as made:
-            encode((batch.layers[0] for batch in made), path, job.outputs[0].row, clip.delivery, clip.rate)
+            encode((batch.layers[0] for batch in made), path, job.outputs[0].row, subject.coding, clip.rate)
 
     return cpu_ms(render, subject.frames)
 
@@ -240,7 +250,7 @@ def bare_encode(subject: Subject) -> float:
     """The encoders alone, fed with the frames that the pipeline feeds them."""
     row, clip = subject.job.outputs[0].row, subject.clip
     with on_one_thread(subject, Stopwatch(), NoSmoothing()) as chain:
-        pairs = [(colour, alpha) for _, colour, alpha in encoder_frames(chain, row, clip.delivery)]
+        pairs = [(colour, alpha) for _, colour, alpha in encoder_frames(chain, row, subject.coding)]
     streams = [([colour for colour, _ in pairs], row.codec_options)]
     if pairs[0][1] is not None:
         streams.append(([alpha for _, alpha in pairs], row.alpha_options))

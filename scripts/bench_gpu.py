@@ -336,9 +336,10 @@ def write(render: Render, model: MattingModel, segments: Sequence[Segment], stop
     from vmatte.canvas import plan_canvas
     from vmatte.pipeline import layers, settled_mattes, smoothing_for
     from vmatte.video.join import EncodedSegment, join
-    from vmatte.video.write import encode
+    from vmatte.video.write import coding_for, encode
 
     job, clip, row, encoded = render.job, render.clip, render.job.outputs[0].row, []
+    coding = coding_for(row, job.outputs[0].layer, clip.delivery)
     for segment in segments:
         path = render.folder / f"{segment.number}{row.suffix}"
         smoothing = smoothing_for(job.smoothing, model.spec)
@@ -348,7 +349,7 @@ def write(render: Render, model: MattingModel, segments: Sequence[Segment], stop
             stopwatch.step("encode"),
         ):
             made = (batch.layers[0] for batch in batches)
-            encoded.append(EncodedSegment(path, tuple(encode(made, path, row, clip.delivery, clip.rate))))
+            encoded.append(EncodedSegment(path, tuple(encode(made, path, row, coding, clip.rate))))
     join(encoded, clip, row, render.folder / "joined.mp4")
 
 

@@ -49,6 +49,8 @@ class Encoding:
     pix_fmt_gray: str | None = None
     picture_suffix: str = ""
     """Of the pictures in a sequence."""
+    matte_options: dict[str, str] | None = None
+    """Codec options for the matte alone, over the others: hair is thin, and what is lost of it shows in every edge."""
     codec_tag: str | None = None
     """Which of several names a QuickTime file knows the codec by; None for FFmpeg's own choice."""
     premultiplied: bool = False
@@ -142,12 +144,15 @@ _MOV_AUDIO = (*_QUICKTIME_AUDIO, *_PCM)
 # With mbtree x264 does not write the same bytes twice on a processor with AVX-512 (measured).
 _X264 = {"preset": "veryfast", "crf": "18", "x264-params": "mbtree=0"}
 # Closed groups of pictures: in open ones a seek can land after its target.
-_X265 = {"preset": "fast", "crf": "18", "x265-params": "open-gop=0:log-level=error"}
+_X265 = {"preset": "fast", "crf": "18", "x265-params": "open-gop=0:info=0:log-level=error"}
 # From preset 10 upwards the encoder warns of visible artefacts.
 _SVT_AV1 = {"preset": "8", "crf": "22", "g": "120", "svtav1-params": "lp=4"}
 _NVENC = {"preset": "p5", "rc": "constqp", "qp": "19", "g": "120", "forced-idr": "1"}
 _PNG = {"compression_level": "1", "pred": "up"}
 _TIFF = {"compression_algo": "deflate"}
+
+
+_PRORES_MATTE = {"global_quality": "118"}
 
 
 def _prores(profile: str, quantiser: int) -> dict[str, str]:
@@ -184,6 +189,7 @@ def _mp4(
         audio=_MP4_AUDIO,
         audio_codec="aac",
         plays=plays,
+        matte_options={"qp": "8"} if codec.endswith("_nvenc") else {"crf": "8"},
         codec_tag=codec_tag,
     )
 
@@ -217,6 +223,7 @@ def _mov(
         audio=_MOV_AUDIO,
         audio_codec="pcm_s24le",
         plays=plays,
+        matte_options=_PRORES_MATTE if codec == "prores_ks" else None,
         colour=colour,
     )
 
@@ -301,7 +308,7 @@ _MORE = (
         bits=16,
         alpha_bits=10,
         even_size=False,
-        codec_options={"level": "3", "slices": "4", "slicecrc": "1", "g": "1"},
+        codec_options={"level": "3", "slicecrc": "1", "g": "1"},
         container_options={"fflags": "+bitexact"},
         thread_type="AUTO",
         thread_count=THREADS,
@@ -347,6 +354,7 @@ ENCODINGS: dict[str, Encoding] = {
         audio=_MP4_AUDIO,
         audio_codec="aac",
         plays="everything",
+        matte_options={"crf": "8"},
         speeds=_X264_SPEEDS,
     ),
     "prores4444": Encoding(
@@ -367,6 +375,7 @@ ENCODINGS: dict[str, Encoding] = {
         audio=(*_QUICKTIME_AUDIO, *_PCM),
         audio_codec="pcm_s24le",
         plays=_EDITORS,
+        matte_options=_PRORES_MATTE,
         speeds={"fast": {"global_quality": str(118 * 4)}, "best": {"global_quality": str(118)}},
     ),
     "webm": Encoding(
@@ -388,6 +397,7 @@ ENCODINGS: dict[str, Encoding] = {
         audio=("opus", "vorbis"),
         audio_codec="libopus",
         plays="Chrome, Firefox, Edge; not Safari",
+        matte_options={"crf": "0", "lossless": "1"},
         speeds={"fast": {"cpu-used": "8"}, "best": {"deadline": "good", "cpu-used": "2"}},
         # Without loss 8 is no quicker than 7, and "good" no smaller than "realtime".
         alpha_speeds={"fast": {"cpu-used": "7"}, "best": {"cpu-used": "5"}},

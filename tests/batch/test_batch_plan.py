@@ -9,12 +9,15 @@ from pathlib import Path
 import clips
 import pickled_jobs
 import pytest
+from av.video.format import VideoFormat
 from conftest import Ended
 from pickled_jobs import entry, write_jobs
 from PIL import Image
 
 from vmatte.batch.plan import JobPlan, disk_needed, plan, problems, too_full
 from vmatte.batch.run import open_board
+from vmatte.encodings import ENCODINGS
+from vmatte.job import Runtime, make_job
 from vmatte.jobfile import Entry
 
 
@@ -63,6 +66,22 @@ def test_costs_grow_with_frames_and_the_second_of_two_pays_for_no_network(
     assert 1_000 < first.output_bytes < 320 * 240 * 1.5 * 10 / 10
     assert first.disk_bytes == 2 * first.output_bytes
     assert disk_needed([first, second, longer]) == 6 * first.output_bytes
+
+
+@pytest.mark.parametrize("name", [name for name, row in ENCODINGS.items() if not row.codec.endswith("_nvenc")])
+def test_every_layer_of_every_encoding_takes_less_than_its_bare_pixels(name: str, clip: Path, tmp_path: Path) -> None:
+    row = ENCODINGS[name]
+    formats = {"composite": row.pix_fmt, "cutout": row.pix_fmt_alpha, "alpha": row.pix_fmt_gray or row.pix_fmt}
+    formats["foreground"] = row.pix_fmt
+    for layer in ("composite", "foreground", "alpha", "cutout"):
+        if row.carries(layer):
+            output = tmp_path / f"out.{layer}{row.suffix}"
+            job = make_job(clip, output=f"{output},{layer},{name}", background="navy", model="luma-key")
+            (tmp_path / layer).mkdir()
+            (found,) = plans_of([Entry(job=job, runtime=Runtime(), where="")], tmp_path / layer)
+            bare = VideoFormat(formats[layer] or "yuv420p", 320, 240)
+            bits = sum(part.bits * part.width * part.height for part in bare.components)
+            assert 0 < found.output_bytes < 10 * bits / 8
 
 
 def test_where_weights_are_missing_the_time_is_unknown(

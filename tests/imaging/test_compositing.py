@@ -51,10 +51,13 @@ def test_alpha_codes_use_the_whole_range(bits: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
 @pytest.mark.parametrize("size", [(200, 300), (101, 203)])
-def test_colour_is_kept_where_alpha_is_and_within_16_pixels_of_it(size: tuple[int, int], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("alpha_bits", "strength"), [(8, 0.01), (10, 0.01), (16, 0.01), (16, 1.0)])
+def test_colour_is_kept_where_alpha_is_and_within_16_pixels_of_it(
+    size: tuple[int, int], dtype: torch.dtype, alpha_bits: int, strength: float
+) -> None:
     alpha = torch.zeros(1, 1, *size)
-    alpha[..., 60, 80] = 0.01
-    near = near_matte(alpha_codes(alpha, 10))
+    alpha[..., 60, 80] = strength
+    near = near_matte(alpha_codes(alpha, alpha_bits))
     luma = blank_hidden(torch.full((1, 1, *size), 200, dtype=dtype), near, 16, size)
     assert bool((luma[..., 44:77, 64:97].to(torch.int32) == 200).all())
     assert set(luma.to(torch.int32).unique().tolist()) == {16, 200}

@@ -28,12 +28,14 @@ from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice, choose
 from vmatte.models.weights import in_cache
 from vmatte.options import FileMask, FilePlate, NoSmoothing
+from vmatte.outputs import LayerName
 from vmatte.pipeline import smoothing_for
 from vmatte.plates import check_plate
 from vmatte.screens import check_clean_plate
 from vmatte.segments import plan_segments
 from vmatte.video.excerpt import excerpt
 from vmatte.video.probe import probe
+from vmatte.video.write import check_encoder
 from vmatte.workdir import check_output
 
 T = TypeVar("T")
@@ -68,28 +70,52 @@ class JobPlan:
         return 2 * self.output_bytes
 
 
-_BYTES_A_PIXEL = {
-    ("mp4", "composite"): 0.03,
-    ("prores4444", "composite"): 0.6,
-    ("prores4444", "cutout"): 2.2,
-    ("webm", "composite"): 0.02,
-    ("webm", "cutout"): 0.3,
-    ("stacked", "cutout"): 0.03,
-    ("stacked-hevc", "cutout"): 0.02,
-    ("png", "composite"): 1.2,
-    ("png", "cutout"): 1.6,
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What an output takes, by its pixels. A foreground takes what a composite does."""
+
+    cpu_ms_a_megapixel: float
+    composite: float
+    """Bytes a pixel."""
+    alpha: float
+    cutout: float | None = None
+
+    def bytes_a_pixel(self, layer: LayerName) -> float:
+        if layer == "cutout":
+            assert self.cutout is not None
+            return self.cutout
+        return self.alpha if layer == "alpha" else self.composite
+
+
+_COSTS = {
+    "mp4": _Cost(50, composite=0.03, alpha=0.02),
+    "h264-10bit": _Cost(55, composite=0.04, alpha=0.02),
+    "hevc": _Cost(145, composite=0.03, alpha=0.02),
+    "hevc-10bit": _Cost(175, composite=0.03, alpha=0.02),
+    "av1": _Cost(85, composite=0.03, alpha=0.02),
+    "av1-10bit": _Cost(115, composite=0.03, alpha=0.02),
+    "h264-nvenc": _Cost(35, composite=0.06, alpha=0.04),
+    "hevc-nvenc": _Cost(35, composite=0.05, alpha=0.03),
+    "hevc-nvenc-10bit": _Cost(35, composite=0.05, alpha=0.03),
+    "av1-nvenc": _Cost(35, composite=0.05, alpha=0.03),
+    "prores4444": _Cost(60, composite=0.6, alpha=0.15, cutout=2.2),
+    "prores4444xq": _Cost(65, composite=0.9, alpha=0.15, cutout=2.6),
+    "prores422hq": _Cost(55, composite=0.5, alpha=0.15),
+    "qtrle": _Cost(65, composite=2.1, alpha=0.4, cutout=1.2),
+    "webm": _Cost(100, composite=0.02, alpha=0.2, cutout=0.3),
+    "stacked": _Cost(80, composite=0.03, alpha=0.02, cutout=0.03),
+    "stacked-hevc": _Cost(180, composite=0.02, alpha=0.02, cutout=0.02),
+    "ffv1": _Cost(60, composite=0.4, alpha=0.5, cutout=0.6),
+    "png": _Cost(75, composite=1.2, alpha=0.2, cutout=1.6),
+    "png16": _Cost(130, composite=2.8, alpha=0.7, cutout=3.2),
+    "exr": _Cost(345, composite=3.0, alpha=0.8, cutout=3.0),
+    "exr-float": _Cost(465, composite=8.0, alpha=3.5, cutout=8.0),
+    "exr-display": _Cost(285, composite=2.6, alpha=0.8, cutout=3.0),
+    "tiff": _Cost(125, composite=1.6, alpha=0.2, cutout=1.8),
+    "tiff16": _Cost(170, composite=3.2, alpha=0.8, cutout=3.6),
 }
-"""Of outputs, by encoding and layer: what the sample takes, mp4 and WebM composites doubled for they depend on the
-picture most."""
-_CPU_MS_A_MEGAPIXEL = {
-    "mp4": 50.0,
-    "prores4444": 60.0,
-    "webm": 100.0,
-    "stacked": 80.0,
-    "stacked-hevc": 180.0,
-    "png": 75.0,
-}
-"""A whole render of the sample, verified and all, without network and smoothing, by encoding."""
+"""Of outputs, by encoding: a whole render of the sample, verified and all, without network and smoothing, and the bytes
+that it takes, doubled where they depend on the picture most (scripts/bench_encodings.py); NVENC is an estimate."""
 _SMOOTHING_CPU_MS_A_MEGAPIXEL = 33.0
 """docs/performance.md."""
 _STAGES_AT_ONCE = 2
@@ -256,7 +282,7 @@ class _Seen:
 
     def seconds(self, job: RenderJob, clip: _Clip, output: _Clip, choice: Choice, *, mattes: bool) -> float | None:
         """What a render takes, roughly: the network is timed on one frame, the rest goes by the picture's size."""
-        a_megapixel = sum(_CPU_MS_A_MEGAPIXEL[each.encoding] for each in job.outputs)
+        a_megapixel = sum(_COSTS[each.encoding].cpu_ms_a_megapixel for each in job.outputs)
         encoding_ms = a_megapixel * output.megapixels * output.frames
         network_s: float | None = 0.0
         smoothing_ms = 0.0
@@ -294,6 +320,7 @@ def _errors_of(entry: Entry, seen: _Seen) -> Iterator[VmatteError]:
         others += _checks_beside(job, seen)
         others += [] if bad_plate else [lambda: seen.output(job)]
     others.append(lambda: seen.choice(job, entry.runtime))
+    others += [partial(check_encoder, output.row) for output in job.outputs]
     others.append(lambda: _check_output(job, inputs, overwrite=entry.runtime.overwrite))
     yield from _raised(others)
 
@@ -334,7 +361,7 @@ def _made_folder(output: Path) -> Path:
 
 
 def _output_bytes(job: RenderJob, output: _Clip) -> int:
-    a_pixel = sum(_BYTES_A_PIXEL[each.encoding, each.layer] for each in job.outputs)
+    a_pixel = sum(_COSTS[each.encoding].bytes_a_pixel(each.layer) for each in job.outputs)
     return round(a_pixel * output.megapixels * 1e6 * output.frames)
 
 

@@ -77,9 +77,9 @@ def near_matte(codes: Tensor) -> Tensor:
     `codes` (T, 1, H, W) are those of alpha. What lies further out is never seen, not even after a codec or a scaler has
     smeared it.
     """
-    if codes.dtype == torch.uint16:  # torch finds no maximum of it, and as int16 what is solid would be below zero
-        codes = (codes.view(torch.int16) != 0).view(torch.uint8)
-    padded = F.pad(codes, (0, -codes.shape[-1] % BLOCK, 0, -codes.shape[-2] % BLOCK))
+    # torch finds no maximum of uint16, and as int16 the upper half of 16 bits is below zero.
+    any_alpha = (codes.view(torch.int16) != 0).view(torch.uint8) if codes.dtype == torch.uint16 else codes
+    padded = F.pad(any_alpha, (0, -codes.shape[-1] % BLOCK, 0, -codes.shape[-2] % BLOCK))
     frames, _, height, width = padded.shape
     rows = padded.view(frames, 1, height // BLOCK, BLOCK, width).amax(3)
     visible = rows.view(frames, 1, height // BLOCK, width // BLOCK, BLOCK).amax(4)

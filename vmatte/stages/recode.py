@@ -8,12 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vmatte.clip import FLOAT_BITS, LINEAR, RGB_MATRIX, Coding
+from vmatte.clip import FLOAT_BITS, HLG, LINEAR, PQ, REFERENCE_WHITE, RGB_MATRIX, Coding
 from vmatte.encodings import Encoding
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import black, downsample_chroma, rounded, strips, upsample_chroma, ycbcr_to_rgb
 from vmatte.imaging.compositing import alpha_codes
 from vmatte.imaging.light import curve_of
+from vmatte.imaging.tonemap import hlg_scene_light, pq_light
 from vmatte.outputs import AlphaForm
 
 
@@ -35,7 +36,9 @@ def recode(
         if target.color.matrix == RGB_MATRIX and source.color.matrix != RGB_MATRIX:
             luma, chroma = _as_rgb(layer, source, target, shares)
         elif shares is not None or target.bits != source.bits:
-            luma, chroma = _darkened(layer, source, target, shares)
+            # Chroma of full size is multiplied at full size: hair is thinner than a pixel of half size.
+            fine = shares is not None and "444" in (encoding.pix_fmt_alpha or "")
+            luma, chroma = _darkened(_fine(layer) if fine else layer, source, target, shares)
         else:
             luma, chroma = layer.luma, layer.chroma
         yield replace(layer, luma=luma, chroma=chroma, alpha=alpha)
@@ -70,11 +73,17 @@ def _share(codes: Tensor, bits: int) -> Tensor:
     return codes if bits == FLOAT_BITS else codes.to(torch.float32).mul_(1 / (2**bits - 1))
 
 
+def _fine(layer: LayerBatch) -> LayerBatch:
+    """With chroma of full size, unrounded."""
+    size = layer.luma.shape[-2:]
+    if layer.chroma.shape[-2:] == size:
+        return layer
+    return replace(layer, chroma=upsample_chroma(layer.chroma.to(torch.float32), size))
+
+
 def _as_rgb(layer: LayerBatch, source: Coding, target: Coding, shares: Tensor | None) -> tuple[Tensor, Tensor]:
     """G, and B and R, at full size."""
-    chroma = layer.chroma
-    if chroma.shape[-2:] != layer.luma.shape[-2:]:
-        chroma = upsample_chroma(chroma.to(torch.float32), layer.luma.shape[-2:])
+    chroma = _fine(layer).chroma
     kind = {8: torch.uint8, FLOAT_BITS: torch.float32}.get(target.bits, torch.uint16)
     green = torch.empty_like(layer.luma, dtype=kind, memory_format=torch.contiguous_format)
     others = green.new_empty((len(green), 2, *green.shape[-2:]))
@@ -89,8 +98,19 @@ def _as_rgb(layer: LayerBatch, source: Coding, target: Coding, shares: Tensor | 
     return green, others
 
 
+_HLG_WHITE = 0.75
+"""HLG's signal of reference white (ITU-R BT.2408)."""
+
+
 def _scene_light(rgb: Tensor, transfer: int) -> Tensor:
-    """Light of R'G'B' (T, 3, H, W) in [0, 1]; computed, for half floats show less than a table's step."""
+    """Light of R'G'B' (T, 3, H, W) in [0, 1]; white is 1, and HDR goes beyond, in units of its reference white.
+
+    Computed, not looked up: half floats show less than a table's step.
+    """
+    if transfer == PQ:
+        return pq_light(rgb).div_(REFERENCE_WHITE)
+    if transfer == HLG:
+        return hlg_scene_light(rgb).div_(hlg_scene_light(rgb.new_tensor(_HLG_WHITE)))
     curve = curve_of(transfer)
     return rgb if curve is None else curve.exact_light(rgb)
 

@@ -87,12 +87,12 @@ def encode(
     """Write all layers to `path` and return the numbers of the frames that are in it, in order.
 
     `coding` is that of the layers' planes (`coding_for`), and what the file is tagged with. In a file frame i has pts i
-    at `rate` (true times come with `join`); a picture is named after its frame's number. With `gray` the luma alone is
-    written, where the encoding has a format for that. `premultiplied` says what alpha did to the colours. Raises
-    EncodeError.
+    at `rate` (true times come with `join`); a picture is named after its frame's number. `gray` layers are mattes: they
+    are written with more care, and as luma alone where the encoding has a format for that. `premultiplied` says what
+    alpha did to the colours. Raises EncodeError.
     """
-    if gray and encoding.pix_fmt_gray is not None:
-        encoding = replace(encoding, pix_fmt=encoding.pix_fmt_gray)
+    if gray:
+        encoding = _for_mattes(encoding)
     check_encoder(encoding)
     try:
         with writing(path):
@@ -102,6 +102,11 @@ def encode(
     finally:
         if isinstance(layers, Generator):
             layers.close()
+
+
+def _for_mattes(encoding: Encoding) -> Encoding:
+    options = encoding.codec_options | (encoding.matte_options or {})
+    return replace(encoding, pix_fmt=encoding.pix_fmt_gray or encoding.pix_fmt, codec_options=options)
 
 
 @contextmanager
@@ -172,6 +177,11 @@ class _StreamEncoder:
         self, pictures: list[av.Packet[VideoStream]], alphas: list[av.Packet[VideoStream]]
     ) -> list[av.Packet[VideoStream]]:
         """The pictures whose alpha is there too, with it; the two encoders need not deliver at the same time."""
+        if self.stream.codec_context.name == "libx265":
+            # In a segment of a few frames x265 gives as dts whatever lies in memory; `join` makes new ones anyway.
+            for packet in pictures:
+                packet.dts = self._delivered - _MOST_REORDERED
+                self._delivered += 1
         if self._alpha is None:
             return [self._in_decoding_order(packet) for packet in pictures]
         waiting_pictures, waiting_alphas = self._waiting
@@ -197,6 +207,9 @@ class _StreamEncoder:
 _REORDERED = 16
 """Frames that an encoder may hold back, at most."""
 
+
+_MOST_REORDERED = 16
+"""Frames by which HEVC may decode a picture before it is shown."""
 
 # WebM's alpha: block additional data of id 1, a VP9 stream of its own whose luma is alpha.
 _BLOCK_ADD_ID = (1).to_bytes(8, "big")
@@ -330,16 +343,14 @@ def _encoder_colour(
     _tag(frame, coding)
     if pix_fmt is None or frame.format.name == pix_fmt:
         return frame
-    to_rgb = pix_fmt == "rgb24"
     converted = reformatter.reformat(
         frame,
         format=pix_fmt,
         src_color_range=_RANGE[coding.color.full_range],
-        dst_color_range=ColorRange.JPEG if to_rgb else _RANGE[coding.color.full_range],
+        dst_color_range=_RANGE[coding.color.full_range],
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
     )
-    if not to_rgb:
-        _tag(converted, coding)
+    _tag(converted, coding)
     return converted
 
 
@@ -384,9 +395,6 @@ def _with_alpha(
         whole = _frame_of([*deep, alpha], _planar_name(planes, encoding.alpha_bits).replace("yuv", "yuva"))
         _tag(whole, coding)
         return whole
-    if encoding.pix_fmt == "rgb24":
-        rgb = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt).to_ndarray()
-        return VideoFrame.from_ndarray(np.dstack([rgb, alpha]), format=encoding.pix_fmt_alpha)
     frame = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt_alpha)
     np.copyto(plane_views(frame)[3], alpha, casting="no")
     return frame
