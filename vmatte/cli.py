@@ -233,6 +233,18 @@ def run(
     cache: Annotated[
         bool | None, typer.Option("--cache/--no-cache", help="keep mattes for later renders", show_default="--cache")
     ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(help="sampled | full: what of an output is decoded again", show_default="sampled"),
+    ] = None,
+    sidecar: Annotated[
+        bool | None,
+        typer.Option("--sidecar/--no-sidecar", help="write OUTPUT.json: what it was made of", show_default="--sidecar"),
+    ] = None,
+    c2pa: Annotated[
+        Path | None,
+        typer.Option(metavar="SIGNER.json", help="sign outputs with a C2PA manifest", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="replace an existing output")] = False,
     preview: Annotated[
         int | None,
@@ -292,6 +304,9 @@ def run(
         "color_match": color_match,
         "shadow": shadow,
         "grain": grain,
+        "verify": verify,
+        "sidecar": sidecar,
+        "c2pa": c2pa,
         "overwrite": overwrite,
     }
     job, runtime = make_job(clip, **job_words(words)), make_runtime(**runtime_words(words))
