@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -364,6 +365,7 @@ def _as_json(report: RenderReport) -> dict[str, object]:
                 "encoding": output.encoding,
                 "alpha": output.alpha,
                 "sha256": output.sha256,
+                "verified": asdict(output.verified),
             }
             for output in report.outputs
         ],
