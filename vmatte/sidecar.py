@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -39,7 +41,14 @@ class Making:
 
 def sidecar_of(output: Path) -> Path:
     """Where the sidecar of an output lies; that of a folder beside it."""
-    return output.with_name(f"{output.name}.json")
+    name = output.name
+    if len(os.fsencode(name)) > _LONGEST:
+        name = f"{name[:40]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+    return output.with_name(f"{name}.json")
+
+
+_LONGEST = 200
+"""Bytes of a name that more can be put behind: file systems take 255."""
 
 
 def check_sidecar(output: Path, *, overwrite: bool) -> None:
