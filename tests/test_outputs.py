@@ -101,7 +101,9 @@ def test_several_outputs_are_byte_for_byte_those_of_a_render_each_and_the_networ
     report = vmatte.run(clip, output=[str(tmp_path / "together" / name) for name in FOUR], **words)  # type: ignore[arg-type]
     assert len(built) == 1
     assert [output.layer for output in report.outputs] == ["cutout", "cutout", "composite", "alpha"]
-    assert {path.name for path in (tmp_path / "together").iterdir()} == {name.partition(",")[0] for name in FOUR}
+    names = {name.partition(",")[0] for name in FOUR}
+    there = {path.name for path in (tmp_path / "together").iterdir()}
+    assert there == names | {f"{name}.json" for name in names}
     for output, text in zip(report.outputs, FOUR, strict=True):
         alone = vmatte.run(clip, output=f"{tmp_path}/{text}", **words)  # type: ignore[arg-type]
         assert output.sha256 == alone.sha256 == sha256_of_output(output.path)
@@ -161,7 +163,8 @@ def test_a_kill_between_two_names_costs_nothing_and_disturbs_no_other_file(
     monkeypatch.setattr(render, "encode", lambda *_: pytest.fail("nothing is encoded twice"))
     report = vmatte.run(clip, **words)  # type: ignore[arg-type]
     assert [output.sha256 for output in report.outputs] == [sha256_of_output(path) for path in (first, second)]
-    assert {path.name for path in tmp_path.iterdir()} == {"clip.mkv", "a.mov", "b.webm"}
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {"clip.mkv", "a.mov", "a.mov.json", "b.webm", "b.webm.json"}
 
 
 def test_an_output_that_exists_stops_the_render_whichever_it_is(tmp_path: Path) -> None:

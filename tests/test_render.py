@@ -45,7 +45,8 @@ Look = Callable[[Path], Seen]
 
 
 def entries(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()}
+    """Names of what lies in a folder, without the sidecars of outputs."""
+    return {entry.name for entry in folder.iterdir() if entry.suffix != ".json"}
 
 
 def picture_at(path: Path) -> NDArray[np.uint8]:

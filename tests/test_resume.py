@@ -109,7 +109,8 @@ def go(own: Path) -> Callable[..., str]:
 
 
 def entries(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()}
+    """Names of what lies in a folder, without the sidecars of outputs."""
+    return {entry.name for entry in folder.iterdir() if entry.suffix != ".json"}
 
 
 def cut(go: Callable[..., str], clip: Path, output: Path, after: int = 9, **options: object) -> Path:

@@ -14,7 +14,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from vmatte.version import __version__ as __version__
 
 # ONNX Runtime reports what it runs to its maker unless this is set before it is imported; nobody agreed to that here.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

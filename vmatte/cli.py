@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -236,6 +237,18 @@ def run(
     cache: Annotated[
         bool | None, typer.Option("--cache/--no-cache", help="keep mattes for later renders", show_default="--cache")
     ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(help="sampled | full: what of an output is decoded again", show_default="sampled"),
+    ] = None,
+    sidecar: Annotated[
+        bool | None,
+        typer.Option("--sidecar/--no-sidecar", help="write OUTPUT.json: what it was made of", show_default="--sidecar"),
+    ] = None,
+    c2pa: Annotated[
+        Path | None,
+        typer.Option(metavar="SIGNER.json", help="sign outputs with a C2PA manifest", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="replace an existing output")] = False,
     preview: Annotated[
         int | None,
@@ -296,6 +309,9 @@ def run(
         "color_match": color_match,
         "shadow": shadow,
         "grain": grain,
+        "verify": verify,
+        "sidecar": sidecar,
+        "c2pa": c2pa,
         "overwrite": overwrite,
     }
     job, runtime = make_job(clip, **job_words(words)), make_runtime(**runtime_words(words))
@@ -353,6 +369,7 @@ def _as_json(report: RenderReport) -> dict[str, object]:
                 "encoding": output.encoding,
                 "alpha": output.alpha,
                 "sha256": output.sha256,
+                "verified": asdict(output.verified),
             }
             for output in report.outputs
         ],

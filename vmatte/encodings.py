@@ -57,8 +57,8 @@ class Encoding:
     """Whether its alpha is premultiplied whatever a job says."""
     alpha_tolerance: float = 0.0
     """How far, in 1/255, a decoded alpha may lie from the one that was encoded; 0 is exact."""
-    matte_tolerance: float = 64.0
-    """The same for the luma of an `alpha` layer, which most codecs smooth where hair is."""
+    matte_tolerance: float = 128.0
+    """The same for the luma of an `alpha` layer, which most codecs smooth where hair is: AV1 by 57."""
     luma_psnr_db: float = 30.0
     """Below it, over what is to be seen, decoded luma is not merely coded but damaged."""
     stacked: bool = False
@@ -228,6 +228,10 @@ def _mov(
     )
 
 
+_HALF_STEP = 255 / 2**11 + 255 / 2**16
+"""A half float below 1 is cut off, not rounded, in steps of 2^-11; what it is compared with has 16 bits."""
+
+
 def _pictures(
     name: str,
     codec: str,
@@ -260,6 +264,8 @@ def _pictures(
         pix_fmt_gray=formats[2],
         picture_suffix=suffix,
         premultiplied=premultiplied,
+        alpha_tolerance=_HALF_STEP if options.get("format") == "half" else 0.0,
+        matte_tolerance=_HALF_STEP if options.get("format") == "half" else 0.0,
     )
 
 
@@ -316,6 +322,7 @@ _MORE = (
         audio_codec="flac",
         plays="FFmpeg-based players; archives",
         pix_fmt_gray="gray16le",
+        matte_tolerance=0.0,
     ),
     _pictures(
         "png16",
@@ -463,6 +470,7 @@ ENCODINGS: dict[str, Encoding] = {
         pix_fmt_gray="gray",
         picture_suffix=".png",
         speeds={"best": {"compression_level": "6", "pred": "mixed"}},
+        matte_tolerance=0.0,
     ),
     **{row.name: row for row in _MORE},
 }

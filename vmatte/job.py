@@ -194,6 +194,8 @@ class Runtime(Record):
     """What of an output is decoded and compared before it gets its name."""
     sidecar: bool = True
     """Whether a JSON file beside the output says what it was made of, and how it was proven."""
+    c2pa: Path | None = None
+    """A JSON file with c2patool's words for who signs: outputs then carry a C2PA manifest."""
 
 
 class RuntimeWords(TypedDict, total=False):
@@ -208,6 +210,7 @@ class RuntimeWords(TypedDict, total=False):
     cache: bool | None
     verify: str | None
     sidecar: bool | None
+    c2pa: str | Path | None
 
 
 def make_runtime(**words: Unpack[RuntimeWords]) -> Runtime:

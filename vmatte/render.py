@@ -21,6 +21,7 @@ from vmatte.analyse import analyse, crops, looks_closely, needs_analysis
 from vmatte.analysis import Analysis, Screens
 from vmatte.canvas import Canvas, plan_canvas
 from vmatte.clip import ClipInfo
+from vmatte.content_credentials import Ingredient, Signing, can_carry, read_signing, sign
 from vmatte.errors import EncodeError, KeptMatteError, ModelError, SourceError
 from vmatte.fingerprint import fingerprint, sha256_of_file, sha256_of_output, sha256_of_program
 from vmatte.frames import RenderedBatch
@@ -47,6 +48,7 @@ from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.models.placement import frames_at_once, frames_device, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
 from vmatte.options import DEFAULT_UPSAMPLING, BlurPlate, FilePlate, NoPlate, Screen, SmoothingMethod, Upsampling
+from vmatte.outputs import Output
 from vmatte.pipeline import DEPTH, coding_of, kept_mattes, layers, mattes, settled_mattes, smoothing_for
 from vmatte.plates import check_plate
 from vmatte.prefetch import share
@@ -54,9 +56,11 @@ from vmatte.screens import check_clean_plate, find_screens, screen_key
 from vmatte.segment_folder import SegmentFolder, write_whole
 from vmatte.segments import Segment, plan_segments, runs_of
 from vmatte.shots import find_shots
+from vmatte.sidecar import Making, check_sidecar, sidecar_of, write_sidecar
 from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
 from vmatte.survey import Survey, survey
+from vmatte.version import __version__
 from vmatte.video.excerpt import excerpt
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
@@ -214,7 +218,9 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     check_clean_plate(job.screen, clip.path, size)
     canvas = plan_canvas(job, clip, check_plate(job.background) if isinstance(job.background, FilePlate) else None)
     paths = list(job.files.values())
-    _check_outputs(job, already_there([output.path for output in job.outputs]), overwrite=runtime.overwrite)
+    _check_outputs(job, already_there([output.path for output in job.outputs]), runtime)
+    if runtime.c2pa is not None:
+        read_signing(runtime.c2pa)  # now, and again when it is time: a key is kept nowhere
     choice = choose(job.model, job.weights, runtime)
     spec = choice.spec
     smoothing = smoothing_for(job.smoothing, spec)
@@ -246,18 +252,23 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     return Plan(job, runtime, clip, canvas, choice, smoothing, tuple(segments), inputs, matte_fingerprint, whole)
 
 
-def _check_outputs(job: RenderJob, own: set[Path], *, overwrite: bool) -> None:
+def _check_outputs(job: RenderJob, own: set[Path], runtime: Runtime) -> None:
     """JobError for an output that may not be written; those are let through that an earlier run of the job wrote."""
     for output in job.outputs:
         if output.path not in own:
             paths = list(job.files.values())
-            check_output(output.path, paths, overwrite=overwrite, folder=output.row.is_sequence)
+            check_output(output.path, paths, overwrite=runtime.overwrite, folder=output.row.is_sequence)
+        if runtime.sidecar:
+            check_sidecar(output.path, overwrite=runtime.overwrite)
 
 
 def announce(plan: Plan) -> None:
     """Log what was settled for the user, what is odd about the clip, and what will have no effect."""
     logger.info("%s", plan.choice)
     job = plan.job
+    for output in job.outputs:
+        if plan.runtime.c2pa is not None and not can_carry(output.row):
+            logger.warning("%s: %s has no place for a C2PA manifest, it goes without", output.path, output.encoding)
     looks = {"light wrap": job.light_wrap, "color match": job.color_match, "shadow": job.shadow, "grain": job.grain}
     idle = [name for name, option in looks.items() if option is not None]
     if len(job.outputs) > 1:
@@ -365,7 +376,26 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
         work.note_report(_as_noted(report), {output.path: output.sha256 for output in report.outputs})
     for output, whole in zip(job.outputs, wholes, strict=True):
         publish(whole, output.path, overwrite=plan.runtime.overwrite or output.path in own)
+    _write_sidecars(plan, report)
     return report
+
+
+def _write_sidecars(plan: Plan, report: RenderReport) -> None:
+    if not plan.runtime.sidecar:
+        return
+    making = Making(
+        version=__version__,
+        job=plan.job,
+        inputs=plan.inputs,
+        canvas=plan.canvas,
+        licence=report.licence,
+        weights_sha256=report.weights_sha256,
+        frames=report.frames,
+        lost=report.lost,
+    )
+    for output, made in zip(plan.job.outputs, report.outputs, strict=True):
+        with writing(sidecar_of(output.path)):
+            write_sidecar(output, making, made.sha256, made.verified)
 
 
 def _as_noted(report: RenderReport) -> dict[str, object]:
@@ -379,6 +409,8 @@ def _put_together(plan: Plan, work: WorkFolder, place: int) -> tuple[Path, Verif
     whole = whole_of(output.path, output.row.suffix)
     clip = plan.canvas.clip_of(output.layer)
     join([segment for segment in files if segment.written], clip, output.row, whole)
+    if plan.runtime.c2pa is not None and can_carry(output.row):
+        _sign(plan, read_signing(plan.runtime.c2pa), output, whole)
     sent = [_sent(plan, work, segment, place) for segment in plan.segments]
     verified = verify(
         whole,
@@ -391,6 +423,26 @@ def _put_together(plan: Plan, work: WorkFolder, place: int) -> tuple[Path, Verif
         how=plan.runtime.verify,
     )
     return whole, verified
+
+
+def _sign(plan: Plan, signing: Signing, output: Output, whole: Path) -> None:
+    """Put a C2PA manifest into an output that is put together."""
+    signed = whole.with_stem(f"{whole.stem}-signed")
+    ingredients = [Ingredient(plan.job.clip, is_parent=True)]
+    if output.layer == "composite" and isinstance(plan.job.background, FilePlate):
+        ingredients.append(Ingredient(plan.job.background.path, is_parent=False))
+    with writing(signed):
+        sign(
+            whole,
+            signed,
+            signing,
+            output.row,
+            output.layer,
+            title=output.path.name,
+            version=__version__,
+            ingredients=ingredients,
+        )
+        signed.replace(whole)
 
 
 def _suffix(job: RenderJob, place: int) -> str:
@@ -430,13 +482,15 @@ def published(plan: Plan, work: WorkFolder) -> RenderReport | None:
     """What a run of this job came to that was killed between giving the output its name and cleaning up."""
     report = work.published(plan.output_paths)
     if report is None:
-        _check_outputs(plan.job, work.own(plan.output_paths), overwrite=plan.runtime.overwrite)
+        _check_outputs(plan.job, work.own(plan.output_paths), plan.runtime)
         return None
     outputs = [
         OutputReport(**{**noted, "path": Path(noted["path"]), "verified": Verified(**noted["verified"])})
         for noted in report.pop("outputs")
     ]
-    return RenderReport(outputs=tuple(outputs), **report)
+    published = RenderReport(outputs=tuple(outputs), **report)
+    _write_sidecars(plan, published)
+    return published
 
 
 class Network:

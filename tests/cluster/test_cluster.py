@@ -137,7 +137,8 @@ def test_a_farm_writes_the_bytes_of_a_plain_run_though_a_worker_is_killed(tmp_pa
         options = {"model": "luma-key", "segment_frames": 4, "device": "cpu", "cache": False} | words
         vmatte.run(clip, output=tmp_path / "plain" / name, **options)
         assert content(tmp_path / "farm" / name) == content(tmp_path / "plain" / name), name
-    assert {path.name for path in (tmp_path / "farm").iterdir()} == set(choices)  # no work folder is left
+    sidecars = {f"{name}.json" for name in choices}
+    assert {path.name for path in (tmp_path / "farm").iterdir()} == set(choices) | sidecars  # no work folder is left
     # The network's second job found the mattes of its first, which all workers kept in one place.
     kept = list(Path(os.environ["VMATTE_CACHE"]).glob("mattes/*/*.alpha.mkv"))
     assert len(kept) == 48 / 4
@@ -165,7 +166,8 @@ def test_jobs_that_fail_or_kill_their_workers_do_not_stop_the_others(tmp_path: P
     reports = [event.report for event in events if isinstance(event, Finished)]
     assert [(report.output, report.frames, report.lost) for report in reports] == [(good, 48, 0)]
     assert any("model luma-key on the CPU" in event.text for event in events if isinstance(event, Note))
-    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "deadly.mp4", "there.mov", "good.mov"}
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {"clip.mp4", "deadly.mp4", "there.mov", "good.mov", "good.mov.json"}
     assert (tmp_path / "there.mov").read_text() == "precious"
 
 

@@ -33,6 +33,7 @@ from vmatte.pipeline import smoothing_for
 from vmatte.plates import check_plate
 from vmatte.screens import check_clean_plate
 from vmatte.segments import plan_segments
+from vmatte.sidecar import check_sidecar
 from vmatte.video.excerpt import excerpt
 from vmatte.video.probe import probe
 from vmatte.video.write import check_encoder
@@ -321,7 +322,7 @@ def _errors_of(entry: Entry, seen: _Seen) -> Iterator[VmatteError]:
         others += [] if bad_plate else [lambda: seen.output(job)]
     others.append(lambda: seen.choice(job, entry.runtime))
     others += [partial(check_encoder, output.row) for output in job.outputs]
-    others.append(lambda: _check_output(job, inputs, overwrite=entry.runtime.overwrite))
+    others.append(lambda: _check_output(job, inputs, entry.runtime))
     yield from _raised(others)
 
 
@@ -341,12 +342,14 @@ def _raised(checks: Sequence[Callable[[], object]]) -> Iterator[VmatteError]:
             yield error
 
 
-def _check_output(job: RenderJob, inputs: list[Path], *, overwrite: bool) -> None:
+def _check_output(job: RenderJob, inputs: list[Path], runtime: Runtime) -> None:
     """As a render does, but for folders that it will find made."""
     for output in job.outputs:
         folder = output.path.absolute().parent
         if folder.is_dir():
-            check_output(output.path, inputs, overwrite=overwrite, folder=output.row.is_sequence)
+            check_output(output.path, inputs, overwrite=runtime.overwrite, folder=output.row.is_sequence)
+            if runtime.sidecar:
+                check_sidecar(output.path, overwrite=runtime.overwrite)
         else:
             folder = _made_folder(output.path)
             if not folder.is_dir():

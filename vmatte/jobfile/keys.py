@@ -130,6 +130,7 @@ _SHAPES: dict[str, tuple[Any, str, tuple[type[BaseModel], ...], str | None]] = {
     "weights": (str, _meaning(RenderJob, "weights"), (), None),
     "start": (str | int | float, _meaning(RenderJob, "start"), (), None),
     "end": (str | int | float, _meaning(RenderJob, "end"), (), None),
+    "c2pa": (str, _meaning(Runtime, "c2pa"), (), None),
     "smooth": (
         _one_of([_method(model) for model in _models(Smoothing)]),
         _meaning(RenderJob, "smoothing"),

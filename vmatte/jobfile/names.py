@@ -88,7 +88,8 @@ def find_clips(text: str, folder: Path) -> tuple[list[Path], bool]:
     if not glob.has_magic(pattern):
         raise JobError(f"clip {text} does not exist; give a file or a glob")
     found = [folder / name for name in glob.glob(pattern, root_dir=folder, recursive=True)]
-    files = sorted((path for path in found if path.is_file()), key=str)
+    # What a render writes beside its output is no clip.
+    files = sorted((path for path in found if path.is_file() and path.suffix != ".json"), key=str)
     if not files:
         raise JobError(f"{text} matches {'only folders' if found else 'no file'}; give a glob that matches clips")
     return files, True

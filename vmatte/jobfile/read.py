@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vmatte.job import RenderJob, Runtime, make_runtime
+from vmatte.job import RenderJob, Runtime, at_home, make_runtime
 from vmatte.jobfile.document import Node, load
 from vmatte.jobfile.drafts import Draft, draft, without_clashes
 from vmatte.jobfile.forced import Forced, read_forced
@@ -95,9 +95,11 @@ def _renders(
 
 def _runtime(layer: Layer) -> Runtime:
     """The runtime of an entry; what cannot be used in the layer is a problem already, and is left out."""
-    words = {
+    words: dict[str, object] = {
         key.parameter: layer[key.word].value for key in RUNTIME_KEYS if key.word in layer and layer[key.word].sound
     }
+    if words.get("c2pa") is not None:
+        words["c2pa"] = layer["c2pa"].folder / at_home(str(words["c2pa"]))
     return make_runtime(**words)  # type: ignore[arg-type]
 
 

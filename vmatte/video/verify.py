@@ -32,8 +32,6 @@ _WEBM_TICK = Fraction(1, 1000)
 _COPIED_OFF_S = Fraction(2, 1000)
 _TRANSCODED_OFF_S = Fraction(1, 5)
 """How far the ends of a track may lie from the source's: a tick when copied, and what encoders add, or a cut needs."""
-_PACKET_S = Fraction(1, 10)
-"""More than any codec has in a packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,14 +388,10 @@ def _verify_sound(
         if track.stream not in due:
             continue
         copied = stream.codec_context.name == track.codec and clip.excerpt is None
-        begins = _COPIED_OFF_S if copied else _TRANSCODED_OFF_S
-        # Matroska does not say how long the last packet is.
-        ends = max(begins, _PACKET_S) if encoding.is_matroska else begins
-        for what, allowed, seen, wanted in zip(
-            ("begins", "ends"), (begins, ends), spans[stream.index], due[track.stream], strict=True
-        ):
+        for what, seen, wanted in zip(("begins", "ends"), spans[stream.index], due[track.stream], strict=True):
             off = seen - shift - (wanted - clip.clock_start)
-            if abs(off) > allowed:
+            exact = copied and not (what == "ends" and encoding.is_matroska)  # which knows only whole packets
+            if abs(off) > (_COPIED_OFF_S if exact else _TRANSCODED_OFF_S):
                 raise EncodeError(f"{where} {what} {float(abs(off)) * 1000:.1f} ms from where the source's does")
 
 
