@@ -375,3 +375,16 @@ def test_a_picture_that_begins_late_keeps_its_times_whatever_the_b_frames(
         wanted = shown_times(clip)
         assert wanted[0] > 0
         assert shown_times(tmp_path / name) == pytest.approx(wanted, abs=0.0005 if name == "out.webm" else 0)
+
+
+@pytest.mark.parametrize("start", [0, 5, 600, 2970, 100_000])
+def test_an_mp4_says_how_long_its_picture_is_whatever_the_order_of_decoding(start: int, tmp_path: Path) -> None:
+    """The lengths in its `stts` box are those between the times of decoding: only together do they mean something."""
+    steps = np.random.default_rng(start).integers(2000, 5000, FRAMES)
+    times = (start + np.cumsum(steps) - steps[0]).tolist()
+    timing = {"pts": times, "time_base": Fraction(1, 90_000), "last_duration": 3600}
+    clip = plain_clip(tmp_path / "clip.mp4", options={"preset": "veryfast"}, **timing)
+    render_in(clip, tmp_path / "out.mp4")
+    stream = ffprobe(tmp_path / "out.mp4", "-show_entries", "stream=duration_ts,time_base,has_b_frames")["streams"][0]
+    assert stream["has_b_frames"] > 0
+    assert stream["duration_ts"] * Fraction(stream["time_base"]) == Fraction(times[-1] - times[0] + 3600, 90_000)

@@ -124,6 +124,9 @@ def _picture_packets(segments: Sequence[EncodedSegment], clip: ClipInfo, stream:
     ends = np.append(shown[1:], shown[-1] + _last_duration(clip, segments) * finer)
     order = np.array(_absolute(places, segments))
     dts = _decoding_times(shown, order)
+    lengths = ends[order] - shown[order]
+    # mp4 has times of decoding, and the last one's length: only so do they add up to the stream's.
+    lengths[-1] = dts[0] + ends[-1] - shown[0] - dts[-1]
     number = 0
     for segment in segments:
         with av.open(str(segment.path)) as container:
@@ -134,7 +137,7 @@ def _picture_packets(segments: Sequence[EncodedSegment], clip: ClipInfo, stream:
                 packet.time_base = tick
                 packet.pts = int(shown[order[number]])
                 packet.dts = int(dts[number])
-                packet.duration = int(ends[order[number]]) - packet.pts
+                packet.duration = int(lengths[number])
                 yield packet.dts * tick, 0, packet
                 number += 1
 
@@ -151,12 +154,14 @@ def _decoding_times(shown: NDArray[np.int64], order: NDArray[np.int64]) -> NDArr
 
     A picture that begins after zero must not be decoded before it: the mp4 muxer would begin it too early.
     """
-    dts = shown - int((shown - shown[order]).max())
-    if shown[0] > 0 > dts[0]:
-        rising = np.arange(len(dts))
-        dts = np.maximum(dts, rising)
-        dts = np.maximum.accumulate(dts - rising) + rising
-    return dts
+    delay = int((shown - shown[order]).max())
+    if shown[0] > 0:
+        delay = min(delay, int(shown[0]))
+    rising = np.arange(len(shown))
+    # The latest times that leave every packet, and all behind it, in time.
+    latest = np.minimum.accumulate((shown[order] - rising)[::-1])[::-1] + rising
+    decoded: NDArray[np.int64] = np.minimum(shown - delay, latest)
+    return decoded
 
 
 def _last_duration(clip: ClipInfo, segments: Sequence[EncodedSegment]) -> int:
