@@ -272,9 +272,7 @@ def _pictures(
 def _exr(name: str, number: str, plays: str, *, colour: Literal["rgb", "linear"] = "linear") -> Encoding:
     formats = ("gbrpf32le", "gbrapf32le", "grayf32le")
     options = {"compression": "zip16", "format": number}
-    row = _pictures(name, "exr", formats, 32, options, plays, suffix=".exr", colour=colour, premultiplied=True)
-    # Half floats from 0.5 on have steps of 1/2048.
-    return replace(row, alpha_tolerance=255 / 4096 + 0.005 if number == "half" else 0.0)
+    return _pictures(name, "exr", formats, 32, options, plays, suffix=".exr", colour=colour, premultiplied=True)
 
 
 _EDITORS = "Premiere Pro, Final Cut Pro, DaVinci Resolve, After Effects, Nuke"
