@@ -8,12 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vmatte.clip import FLOAT_BITS, LINEAR, RGB_MATRIX, Coding
+from vmatte.clip import FLOAT_BITS, HDR_TRANSFERS, LINEAR, RGB_MATRIX, Coding
 from vmatte.encodings import Encoding
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import black, downsample_chroma, rounded, strips, upsample_chroma, ycbcr_to_rgb
 from vmatte.imaging.compositing import alpha_codes
 from vmatte.imaging.light import curve_of
+from vmatte.imaging.tonemap import hdr_light
 from vmatte.outputs import AlphaForm
 
 
@@ -90,7 +91,10 @@ def _as_rgb(layer: LayerBatch, source: Coding, target: Coding, shares: Tensor | 
 
 
 def _scene_light(rgb: Tensor, transfer: int) -> Tensor:
-    """Light of R'G'B' (T, 3, H, W) in [0, 1]; computed, for half floats show less than a table's step."""
+    """Light of R'G'B' (T, 3, H, W) in [0, 1]; computed, for half floats show less than a table's step. That of HDR goes
+    beyond 1, which is its reference white."""
+    if transfer in HDR_TRANSFERS:
+        return hdr_light(rgb, transfer)
     curve = curve_of(transfer)
     return rgb if curve is None else curve.exact_light(rgb)
 
