@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from clips import black_clip
 from conftest import find_program
 from numpy.typing import NDArray
+from PIL import Image
 
 import vmatte
+from vmatte.imaging.tonemap import hdr_light
 from vmatte.options import PolygonMask
 from vmatte.video.probe import probe
 
@@ -116,12 +119,31 @@ def test_a_composite_is_sdr_and_a_cutout_of_the_same_render_stays_hdr(
     assert tags_of(cutout) == ["bt2020nc", "bt2020", TRANSFERS[transfer]]
     lines = [record.getMessage() for record in caplog.records if "is HDR" in record.getMessage()]
     assert lines == [
-        f"{clip} is HDR: composites are tone-mapped to SDR, from a peak of 1000 cd/m²; the other outputs stay HDR"
+        f"{clip} is HDR: composites and what has 8 bits are tone-mapped to SDR, from a peak of 1000 cd/m²; "
+        "the other outputs stay HDR"
     ]
     wanted = codes_of(SDR, *BT709, 8)
     assert np.abs(shown_codes(composite, "yuv420p", run_ffmpeg) - wanted).max() <= 1.5  # one is x264's
     kept = codes_of(signal_of(LIGHTS, transfer), *BT2020, 10)
     assert np.abs(shown_codes(cutout, "yuva444p12le", run_ffmpeg) / 4 - kept).max() <= 1.5
+
+
+def test_a_cutout_of_eight_bits_is_sdr(tmp_path: Path, run_ffmpeg: Tool) -> None:
+    clip = patches_clip(tmp_path / "clip.mkv", 16, run_ffmpeg)
+    render(clip, [tmp_path / "cutout.webm"], hold_out=EVERYWHERE)
+    assert tags_of(tmp_path / "cutout.webm") == ["bt709"] * 3
+    vmatte.run(clip, output=tmp_path / "pictures", encoding="png", model="luma-key", hold_out=EVERYWHERE)
+    with Image.open(tmp_path / "pictures" / "000000.png") as picture:
+        found = np.asarray(picture)[SIDE // 2, SIDE // 2 :: SIDE]
+    assert np.abs(found[:, :3] - 255 * SDR).max() <= 1.5
+
+
+@pytest.mark.parametrize("transfer", TRANSFERS)
+def test_hdr_is_light_in_openexr(transfer: int) -> None:
+    """In units of reference white, of the display for PQ and of the scene for HLG."""
+    rgb = torch.tensor(signal_of(np.array([[203.0] * 3, [812.0] * 3]), transfer).T.reshape(1, 3, 1, 2))
+    brightest = 4.0 if transfer == 16 else 4 ** (1 / 1.2)  # the OOTF's γ
+    assert hdr_light(rgb, transfer)[0, 0, 0].tolist() == pytest.approx([1, brightest], rel=2e-3)
 
 
 def test_without_tone_mapping_a_composite_keeps_the_clips_codes(tmp_path: Path, run_ffmpeg: Tool) -> None:

@@ -14,7 +14,7 @@ from vmatte.clip import BT709, ClipInfo, Coding
 from vmatte.errors import JobError
 from vmatte.job import SIDES, RenderJob
 from vmatte.options import Subject
-from vmatte.outputs import LayerName
+from vmatte.outputs import Output
 
 _FINEST = 100_000
 """Denominator of a rate, at most: 23.976024 is 24000/1001."""
@@ -54,11 +54,16 @@ class Canvas:
     placement: Placement | None
     """None: the clip's picture lies on it as it is."""
     tone_mapped: bool = False
-    """Whether composites of it, an HDR clip, are SDR."""
+    """Whether composites of it, and what has eight bits, are SDR though the clip is HDR."""
 
-    def clip_of(self, layer: LayerName) -> ClipInfo:
-        """The clip as the outputs of a layer have it."""
-        return self.composite if layer == "composite" else self.output
+    def is_mapped(self, output: Output) -> bool:
+        """Whether an output of an HDR clip is SDR: a composite, and what has eight bits, in which HDR shows its steps
+        and which players take for SDR."""
+        return self.tone_mapped and (output.layer == "composite" or output.row.bits == 8)
+
+    def clip_of(self, output: Output) -> ClipInfo:
+        """The clip as an output has it."""
+        return self.composite if self.is_mapped(output) else self.output
 
     @property
     def composite(self) -> ClipInfo:

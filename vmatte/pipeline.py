@@ -184,21 +184,23 @@ def _look(job: RenderJob, canvas: Canvas, analysis: Analysis) -> Look:
 
 def coding_of(output: Output, canvas: Canvas) -> Coding:
     """The coding in which an output's encoder takes its layer."""
-    return coding_for(output.row, output.layer, canvas.clip_of(output.layer).delivery, output.alpha)
+    return coding_for(output.row, output.layer, canvas.clip_of(output).delivery, output.alpha)
 
 
 def _maker(output: Output, canvas: Canvas, behind: tuple[PlatePlanes, Look] | None) -> LayerMaker:
     """What makes an output's layer, in the coding that its encoding takes; `behind` is the plate and how the subject
     comes to belong to it."""
-    made, coding = canvas.clip_of(output.layer).delivery, coding_of(output, canvas)
+    made, coding = canvas.clip_of(output).delivery, coding_of(output, canvas)
     if output.layer == "alpha":
         return partial(matte_alone, coding=coding)
     steps = output.row.chroma_steps(output.layer)
     as_they_are = coding == made and output.alpha == "straight"
-    make = _colors_maker(output, canvas, behind, alpha_bits=output.row.alpha_bits if as_they_are else 16)
+    make = _colors_maker(output, behind, alpha_bits=output.row.alpha_bits if as_they_are else 16)
+
+    as_sdr = partial(tonemapped, tone=ToneMap.of(canvas.clip)) if canvas.is_mapped(output) else None
 
     def made_for_encoding(subjects: Iterable[SubjectBatch]) -> Iterator[LayerBatch]:
-        layers: Iterator[LayerBatch] = make(subjects)
+        layers: Iterator[LayerBatch] = make(subjects if as_sdr is None else map(as_sdr, subjects))
         if not as_they_are:
             layers = recode(layers, made, coding, output.row, output.alpha)
         return layers if steps is None else with_chroma_for(layers, steps, coding.bits)
@@ -206,10 +208,8 @@ def _maker(output: Output, canvas: Canvas, behind: tuple[PlatePlanes, Look] | No
     return made_for_encoding
 
 
-def _colors_maker(
-    output: Output, canvas: Canvas, behind: tuple[PlatePlanes, Look] | None, alpha_bits: int
-) -> LayerMaker:
-    """What makes a layer in colour, in the delivery coding."""
+def _colors_maker(output: Output, behind: tuple[PlatePlanes, Look] | None, alpha_bits: int) -> LayerMaker:
+    """What makes a layer in colour, in the subjects' coding."""
     match output.layer:
         case "cutout":
             return partial(cut_out, alpha_bits=alpha_bits)
@@ -217,8 +217,4 @@ def _colors_maker(
             return colors_alone
         case _:
             assert behind is not None
-            composed = partial(compose, plate=behind[0], look=behind[1])
-            if not canvas.tone_mapped:
-                return composed
-            as_sdr = partial(tonemapped, tone=ToneMap.of(canvas.clip))
-            return lambda subjects: composed(map(as_sdr, subjects))
+            return partial(compose, plate=behind[0], look=behind[1])

@@ -286,13 +286,14 @@ def announce(plan: Plan) -> None:
 
 
 def _announce_hdr(plan: Plan) -> None:
-    clip, job = plan.job.clip, plan.job
-    if not job.composes:
+    clip, job, canvas = plan.job.clip, plan.job, plan.canvas
+    kept = [output for output in job.outputs if not canvas.is_mapped(output)]
+    if canvas.tone_mapped and len(kept) < len(job.outputs):
+        what = "composites and what has 8 bits are tone-mapped to SDR" if kept else "it is tone-mapped to SDR"
+        others = "; the other outputs stay HDR" if kept else ""
+        logger.info("%s is HDR: %s, from a peak of %g cd/m²%s", clip, what, plan.clip.peak, others)
+    elif not job.composes:
         logger.info("%s is HDR, and so is what comes of it: its codes and tags are kept", clip)
-    elif plan.canvas.tone_mapped:
-        peak = f"{plan.clip.peak:g} cd/m²"
-        others = "" if all(output.layer == "composite" for output in job.outputs) else "; the other outputs stay HDR"
-        logger.info("%s is HDR: composites are tone-mapped to SDR, from a peak of %s%s", clip, peak, others)
     else:
         logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", clip)
         if job.blend == "linear":
@@ -407,7 +408,7 @@ def _put_together(plan: Plan, work: WorkFolder, place: int) -> tuple[Path, Verif
     output = plan.job.outputs[place]
     files = [_file_of(work, segment, plan.job, place) for segment in plan.segments]
     whole = whole_of(output.path, output.row.suffix)
-    clip = plan.canvas.clip_of(output.layer)
+    clip = plan.canvas.clip_of(output)
     join([segment for segment in files if segment.written], clip, output.row, whole)
     if plan.runtime.c2pa is not None and can_carry(output.row):
         _sign(plan, read_signing(plan.runtime.c2pa), output, whole)

@@ -76,7 +76,7 @@ def write_sidecar(output: Output, making: Making, sha256: str, verified: Verifie
 
     All but `created` follows from the job, the files it reads and the programs; no path has more than a file's name.
     """
-    job, picture = making.job, making.canvas.clip_of(output.layer)
+    job, picture = making.job, making.canvas.clip_of(output)
     (clip, clip_sha256), *others = making.inputs
     color = picture.delivery.color
     record = {

@@ -34,10 +34,17 @@ def test_what_is_shown_is_what_whole_frames_become(chroma_size: tuple[int, int])
     assert before.coding == after.source.frames.coding == TONE.source
 
 
-def test_where_nothing_is_shown_it_is_black() -> None:
-    after = tonemapped(subject((11, 15)), TONE)
-    assert int(after.luma[0, 0, 0, 0]) == 64
-    assert after.chroma[0, :, 0, 0].tolist() == [512, 512]
+def test_far_from_what_is_shown_it_is_black() -> None:
+    luma = torch.full((1, 1, 120, 40), 500, dtype=torch.int32).to(torch.uint16)
+    chroma = torch.full((1, 2, 60, 20), 500, dtype=torch.int32).to(torch.uint16)
+    alpha = torch.zeros(1, 1, 120, 40)
+    alpha[..., :8, :8] = 1
+    frames = FrameBatch(range(1), luma, chroma, TONE.source)
+    after = tonemapped(SubjectBatch(luma, chroma, alpha, MatteBatch(frames, alpha)), TONE)
+    assert int(after.luma[0, 0, -1, -1]) == 64
+    assert after.chroma[0, :, -1, -1].tolist() == [512, 512]
+    # A cutout keeps colour beside the matte, for a codec to smear.
+    assert int(after.luma[0, 0, 31, 31]) == int(after.luma[0, 0, 0, 0]) > 64
 
 
 def test_a_batch_without_anybody_is_no_obstacle() -> None:

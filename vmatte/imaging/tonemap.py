@@ -31,6 +31,9 @@ _HLG_A, _HLG_B, _HLG_C = 0.17883277, 0.28466892, 0.55991073
 _HLG_GAMMA = 1.2
 """Of the OOTF, on a display of DEFAULT_PEAK."""
 
+_HLG_WHITE = 0.26496
+"""The scene's light of HLG's reference white, 75 % of its signal (BT.2408)."""
+
 _DISPLAY_GAMMA = 2.4
 _BT2020_LUMINANCE = (0.2627, 0.6780, 0.0593)
 _BT709_LUMINANCE = (0.2126, 0.7152, 0.0722)
@@ -100,6 +103,13 @@ def bent(light: Tensor, peak: float) -> Tensor:
         (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * top
     )  # Hermite
     return torch.where(before < knee, light, pq_light(spline * peak_signal))
+
+
+def hdr_light(rgb: Tensor, transfer: int) -> Tensor:
+    """Light of HDR's R'G'B' in [0, 1], in proportion to the scene's; 1 is reference white."""
+    if transfer == HLG:
+        return hlg_scene_light(rgb) / _HLG_WHITE
+    return pq_light(rgb) / REFERENCE_WHITE
 
 
 def gamut_matrix(source: int, target: int) -> Tensor:

@@ -8,13 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vmatte.clip import FLOAT_BITS, HLG, LINEAR, PQ, REFERENCE_WHITE, RGB_MATRIX, Coding
+from vmatte.clip import FLOAT_BITS, HDR_TRANSFERS, LINEAR, RGB_MATRIX, Coding
 from vmatte.encodings import Encoding
 from vmatte.frames import LayerBatch
 from vmatte.imaging.color import black, downsample_chroma, rounded, strips, upsample_chroma, ycbcr_to_rgb
 from vmatte.imaging.compositing import alpha_codes
 from vmatte.imaging.light import curve_of
-from vmatte.imaging.tonemap import hlg_scene_light, pq_light
+from vmatte.imaging.tonemap import hdr_light
 from vmatte.outputs import AlphaForm
 
 
@@ -98,19 +98,11 @@ def _as_rgb(layer: LayerBatch, source: Coding, target: Coding, shares: Tensor | 
     return green, others
 
 
-_HLG_WHITE = 0.75
-"""HLG's signal of reference white (ITU-R BT.2408)."""
-
-
 def _scene_light(rgb: Tensor, transfer: int) -> Tensor:
-    """Light of R'G'B' (T, 3, H, W) in [0, 1]; white is 1, and HDR goes beyond, in units of its reference white.
-
-    Computed, not looked up: half floats show less than a table's step.
-    """
-    if transfer == PQ:
-        return pq_light(rgb).div_(REFERENCE_WHITE)
-    if transfer == HLG:
-        return hlg_scene_light(rgb).div_(hlg_scene_light(rgb.new_tensor(_HLG_WHITE)))
+    """Light of R'G'B' (T, 3, H, W) in [0, 1]; computed, for half floats show less than a table's step. That of HDR goes
+    beyond 1, which is its reference white."""
+    if transfer in HDR_TRANSFERS:
+        return hdr_light(rgb, transfer)
     curve = curve_of(transfer)
     return rgb if curve is None else curve.exact_light(rgb)
 

@@ -8,14 +8,17 @@ import torch
 
 from vmatte.frames import SubjectBatch
 from vmatte.imaging.color import black
-from vmatte.imaging.compositing import shown_part
+from vmatte.imaging.compositing import BLOCK, shown_part
 from vmatte.imaging.tonemap import ToneMap, tone_mapped
+
+_BESIDE = 2 * BLOCK
+"""Pixels round what is shown whose colour a cutout keeps, for codecs to smear."""
 
 
 def tonemapped(subject: SubjectBatch, tone: ToneMap) -> SubjectBatch:
     """The same subject in the SDR coding `tone.target`; its source's frames stay what they are.
 
-    Where nothing of it is shown, which costs most of a picture's time for nothing, it is black.
+    Far from what is shown of it, which would cost most of the time for nothing, it is black.
     """
     planes = tuple(
         torch.full_like(codes, blank, memory_format=torch.contiguous_format)
@@ -26,6 +29,8 @@ def tonemapped(subject: SubjectBatch, tone: ToneMap) -> SubjectBatch:
         top, bottom, left, right = shown_part(frame[0])
         if top == bottom:
             continue
+        top, left = max(top - _BESIDE, 0), max(left - _BESIDE, 0)
+        bottom, right = (min(end + _BESIDE, side) for end, side in zip((bottom, right), subject.size, strict=True))
         fine = (slice(t, t + 1), slice(None), slice(top, bottom), slice(left, right))
         coarse = (*fine[:2], slice(top // down, -(-bottom // down)), slice(left // across, -(-right // across)))
         mapped = tone_mapped(subject.luma[fine], subject.chroma[coarse], tone)
