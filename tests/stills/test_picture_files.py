@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def test_profile_exif_and_resolution_go_along(tmp_path: Path, name: str) -> None
         assert exif.get_ifd(ExifTags.IFD.GPSInfo)[1] == "N"
         if name != "webp":  # it has no place for it
             assert [round(dots) for dots in seen.info["dpi"]] == [254, 254]
+
+
+def test_the_thumbnail_of_the_old_picture_does_not_go_along(tmp_path: Path) -> None:
+    small = b"THE OLD BACKGROUND"
+    make = struct.pack("<HHHI4s", 1, 271, 2, 4, b"Cam\0")  # one entry, Make, of four letters
+    thumbnail = struct.pack("<HHHIIHHIII", 2, 513, 4, 1, 56, 514, 4, 1, len(small), 0)  # where it is, and how long
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + make + struct.pack("<I", 26) + thumbnail + small
+    Image.fromarray(noise(16, 24, 3)).save(tmp_path / "camera.jpg", exif=exif)
+    assert small in (tmp_path / "camera.jpg").read_bytes()
+    seen = read_picture(tmp_path / "camera.jpg")
+    for form in FORMATS.values():
+        path = tmp_path / f"ours{form.suffixes[0]}"
+        write_picture(Pixels(seen.rgb, seen.tags), path, form, None)
+        assert small not in path.read_bytes()
+        with Image.open(path) as opened:
+            assert opened.getexif()[ExifTags.Base.Make] == "Cam"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -201,6 +218,38 @@ def test_16_bits_become_the_nearest_8(tmp_path: Path) -> None:
     write_picture(Pixels(np.stack([every] * 3, axis=-1), Tags()), tmp_path / "narrow.webp", FORMATS["webp"], None)
     with Image.open(tmp_path / "narrow.webp") as seen:
         assert np.array_equal(np.asarray(seen)[..., 0], np.rint(every / 257).astype(np.uint8))
+
+
+def test_a_premultiplied_tiff_of_16_bits_becomes_straight(tmp_path: Path) -> None:
+    straight, path = noise(30, 40, 4, bits=16), tmp_path / "picture.tif"
+    straight[..., 3] |= 0x4000  # not so faint that the colours are gone
+    sent = straight.copy()
+    sent[..., :3] = np.rint(straight[..., :3] * (straight[..., 3:] / 65535))
+    write_picture(Pixels(sent, Tags()), path, FORMATS["tiff"], None)
+    extra = b"\x52\x01\x03\x00\x01\x00\x00\x00"  # the tag ExtraSamples, a short; 2 is straight, 1 premultiplied
+    path.write_bytes(path.read_bytes().replace(extra + b"\2", extra + b"\1"))
+    seen = read_picture(path)
+    assert np.abs(seen.rgb.astype(int) - straight[..., :3]).max() <= 3
+    assert seen.alpha is not None
+    assert np.array_equal(seen.alpha, straight[..., 3])
+
+
+@pytest.mark.parametrize("algorithm", ["raw", "lzw", "deflate", "packbits"])
+def test_a_tiff_of_16_bits_by_ffmpeg_is_read_to_the_code(
+    tmp_path: Path, run_ffmpeg: Callable[..., bytes], algorithm: str
+) -> None:
+    codes = noise(30, 40, 3, bits=16)
+    (tmp_path / "raw").write_bytes(codes.astype("<u2").tobytes())
+    source = ("-f", "rawvideo", "-pix_fmt", "rgb48le", "-s", "40x30", "-i", tmp_path / "raw")
+    run_ffmpeg(*source, "-compression_algo", algorithm, "-pix_fmt", "rgb48le", tmp_path / "picture.tif")
+    assert np.array_equal(read_picture(tmp_path / "picture.tif").rgb, codes)
+
+
+def test_noise_at_the_best_quality_can_be_written_as_jpeg(tmp_path: Path) -> None:
+    codes = noise(1500, 1500, 3)
+    write_picture(Pixels(codes, Tags(SRGB, camera())), tmp_path / "noise.jpg", FORMATS["jpg"], 100)
+    with Image.open(tmp_path / "noise.jpg") as seen:
+        assert np.abs(np.asarray(seen).astype(int) - codes).mean() < 1.5
 
 
 def test_an_array_of_floats_is_refused() -> None:

@@ -20,6 +20,7 @@ Codes = NDArray[np.unsignedinteger[Any]]
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 """Brands of HEIF files, with HEVC inside more often than not."""
 _ORIENTATION = ExifTags.Base.Orientation
+_EXTRA_SAMPLES, _PREMULTIPLIED = 338, 1
 _STORED = {254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 282, 283, 284, 296, 301, 317, 318, 319, 320, 321}
 _STORED |= {322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 529, 530, 531, 532, 700, 33723, 34377, 34675}
 """TIFF tags that say how a file stores its pixels, or are blocks of another standard: they are the new file's own."""
@@ -145,7 +146,7 @@ def _is_deep(path: Path, opened: Image.Image) -> bool:
         with path.open("rb") as file:
             return file.read(25)[24] == 16
     bits = getattr(opened, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (8,))
-    return opened.format == "TIFF" and max(bits) == 16 and opened.mode in ("RGB", "RGBA", "RGBX", "RGBa")
+    return opened.format == "TIFF" and max(bits) == 16 and opened.mode in ("RGB", "RGBA", "RGBX")
 
 
 def _read_deep(path: Path, opened: Image.Image) -> Picture:
@@ -158,7 +159,7 @@ def _read_deep(path: Path, opened: Image.Image) -> Picture:
     rgb, alpha = np.ascontiguousarray(codes[..., 2::-1]), None
     if codes.shape[2] == 4 and opened.mode != "RGBX":
         alpha = np.ascontiguousarray(codes[..., 3]).astype(np.uint16)
-        if opened.mode == "RGBa":
+        if getattr(opened, "tag_v2", {}).get(_EXTRA_SAMPLES, ())[:1] == (_PREMULTIPLIED,):
             share = np.maximum(alpha, 1)[..., None].astype(np.float32)
             rgb = np.minimum(np.rint(rgb * (65535 / share)), 65535)
     if tags.icc is not None and not is_rgb_profile(tags.icc):

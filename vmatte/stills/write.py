@@ -49,9 +49,7 @@ def write_picture(pixels: Pixels, path: Path, form: Format, quality: int | None)
                     choice = {"lossless": True} if quality is None else {"quality": quality}
                     _save(codes, pixels.tags, file, "WEBP", method=4, **choice)
                 case _:
-                    _save(
-                        codes, pixels.tags, file, "JPEG", quality=quality or _JPEG_QUALITY, subsampling=0, optimize=True
-                    )
+                    _save(codes, pixels.tags, file, "JPEG", quality=quality or _JPEG_QUALITY, subsampling=0)
     except (OSError, cv2.error, ValueError) as error:
         raise EncodeError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
