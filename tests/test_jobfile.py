@@ -680,3 +680,20 @@ def test_every_problem_says_where() -> None:
     found = mistakes("clips: [no.mp4, x*]\ndefaults: {a: 1, batch: x}\nmatrix: {b: 2}")
     assert len(found) == 5
     assert all(re.fullmatch(r"jobs\.yaml:\d+:\d+: \S.*[;?].*", problem) for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("2.5", "2.5"), ("3", "3"), ("120f", "120f"), ("'0:02.5'", "0:02.5"), ("00:01:12", "72")]
+)
+def test_a_part_of_a_clip_is_given_as_on_the_command_line(folder: Path, written: str, seconds: str) -> None:
+    (entry,) = read(f"clips:\n- clip: raw/day-1/a.mp4\n  start: {written}\n  end: 9:30.25")
+    clip = folder / "raw/day-1/a.mp4"
+    assert entry.job.end in ("9:30.25", "570.25")  # YAML 1.1 reads the former as a number to base 60
+    assert entry.job.start in (seconds, written)
+    assert entry.job == make_job(clip, start=entry.job.start, end=entry.job.end)
+
+
+def test_a_part_of_a_clip_that_is_no_time_is_told_with_its_place() -> None:
+    assert mistakes("clips:\n- clip: raw/day-1/a.mp4\n  start: soon") == [
+        "jobs.yaml:2:3: start cannot be 'soon'; give a frame (120f), seconds (2.5) or a time (00:00:02.500)"
+    ]

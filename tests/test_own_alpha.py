@@ -11,6 +11,8 @@ import pytest
 from clips import Codes
 from PIL import Image
 
+import vmatte
+from vmatte.errors import SourceError
 from vmatte.job import Runtime, make_job
 from vmatte.render import plan_job, run
 
@@ -49,7 +51,7 @@ def make(tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> Callable[..., Path
 
 def cutout(clip: Path, folder: Path, **words: object) -> list[Codes]:
     """R'G'B'A of each frame of its cutout by luma-key."""
-    run(clip, output=folder, encoding="png", model="luma-key", **words)  # type: ignore[arg-type]
+    run(clip, output=folder, encoding="png", **{"model": "luma-key"} | words)  # type: ignore[arg-type]
     return [np.asarray(Image.open(path)).astype(np.int32) for path in sorted(folder.iterdir())]
 
 
@@ -130,3 +132,34 @@ def test_it_is_behind_the_kept_matte_and_one_line_tells_of_it(
     assert [record.message for record in caplog.records if "alpha" in record.message and "own" in record.message] == [
         f"{clip} has alpha of its own: the matte is multiplied by it (own alpha: multiply)"
     ]
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_it_can_be_the_matte_by_itself(name: str, make: Callable[..., Path], tmp_path: Path) -> None:
+    """The gray half too is as opaque as the clip says, and keeps its colour."""
+    for number, frame in enumerate(cutout(make(name), tmp_path / "out", model="own-alpha", segment_frames=2)):
+        ramp = np.clip(4 * np.arange(WIDTH) + 8 * number, 0, 255)
+        assert np.abs(frame[..., 3] - ramp).max() <= (2 if name == "ffv1.mkv" else 1)
+        assert np.abs(frame[28:, 8:, :3] - LEVEL).max() <= 2
+
+
+def test_edges_and_masks_act_on_it_where_it_is_the_matte(make: Callable[..., Path], tmp_path: Path) -> None:
+    levels = {"black": 0.25, "white": 0.75}
+    for number, frame in enumerate(cutout(make("png.mov"), tmp_path / "out", model="own-alpha", **levels)):
+        ramp = np.clip(4 * np.arange(WIDTH) + 8 * number, 0, 255) / 255
+        assert np.abs(frame[..., 3] - 255 * np.clip((ramp - 0.25) / 0.5, 0, 1)).max() <= 1
+
+
+def test_the_mattes_of_the_library_are_it(make: Callable[..., Path]) -> None:
+    for number, matte in enumerate(vmatte.matte(make("animation.mov"), model="own-alpha")):
+        ramp = np.clip(4 * np.arange(WIDTH) + 8 * number, 0, 255) / 255
+        assert np.abs(matte.alpha[0].numpy() - ramp).max() <= 0.5 / 255
+
+
+def test_a_clip_without_it_cannot_be_rendered_by_it(
+    make: Callable[..., Path], tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:duration=0.2", tmp_path / "plain.mp4")
+    for clip, words in ((tmp_path / "plain.mp4", {}), (make("png.mov"), {"own_alpha": "ignore"})):
+        with pytest.raises(SourceError, match="has no alpha of its own, or it is to be ignored"):
+            cutout(clip, tmp_path / "out", model="own-alpha", **words)

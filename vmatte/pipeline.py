@@ -45,6 +45,7 @@ from vmatte.stages.hold import hold
 from vmatte.stages.key import ScreenKey, key_edges, matte_by_key
 from vmatte.stages.matte import matte
 from vmatte.stages.multiply import multiply
+from vmatte.stages.own_alpha import matte_by_own_alpha
 from vmatte.stages.place import place
 from vmatte.stages.recall import recall
 from vmatte.stages.recode import recode, with_chroma_for
@@ -89,6 +90,8 @@ def mattes(
         matted: Iterator[MatteBatch]
         if isinstance(model, ScreenKey):
             matted = stopwatch.around("key", matte_by_key(uploaded, model))
+        elif model.spec.is_own_alpha:
+            matted = matte_by_own_alpha(uploaded)
         else:
             matted = matte(uploaded, model, batch, stopwatch, analysis.crop, upsampling)
         if not isinstance(smoothing, NoSmoothing):

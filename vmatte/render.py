@@ -223,9 +223,12 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         read_signing(runtime.c2pa)  # now, and again when it is time: a key is kept nowhere
     choice = choose(job.model, job.weights, runtime)
     spec = choice.spec
+    _check_own_alpha(clip, spec)
     smoothing = smoothing_for(job.smoothing, spec)
     screen = job.screen or (Screen() if spec.keys_a_screen else None)
-    job = job.model_copy(update={"model": spec.name, "weights": choice.own, "screen": screen})
+    colors = "source" if spec.is_own_alpha else job.foreground  # they are straight already
+    settled = {"model": spec.name, "weights": choice.own, "screen": screen, "foreground": colors}
+    job = job.model_copy(update=settled)
     lead = None if spec.warm_up is None else spec.warm_up + smoothing.reach
     segments = plan_segments(clip.frames, job.segment_frames, lead, smoothing.reach)
     inputs = tuple((path, _sha256_of_input(path)) for path in paths)
@@ -262,6 +265,11 @@ def _check_outputs(job: RenderJob, own: set[Path], runtime: Runtime) -> None:
             check_sidecar(output.path, overwrite=runtime.overwrite)
 
 
+def _check_own_alpha(clip: ClipInfo, spec: ModelSpec) -> None:
+    if spec.is_own_alpha and not clip.alpha:
+        raise SourceError(f"{clip.path} has no alpha of its own, or it is to be ignored; choose another model")
+
+
 def announce(plan: Plan) -> None:
     """Log what was settled for the user, what is odd about the clip, and what will have no effect."""
     logger.info("%s", plan.choice)
@@ -279,7 +287,7 @@ def announce(plan: Plan) -> None:
         logger.warning("a cutout has no background: nothing comes of %s", ", ".join(idle))
     if job.color_match is not None and isinstance(job.background, BlurPlate):
         logger.warning("the blurred background is the clip's own: nothing comes of color match")
-    if plan.clip.alpha:
+    if plan.clip.alpha and not plan.choice.spec.is_own_alpha:
         logger.info("%s has alpha of its own: the matte is multiplied by it (own alpha: multiply)", job.clip)
     if plan.clip.delivery.is_hdr:
         _announce_hdr(plan)
@@ -773,6 +781,7 @@ def matte(
     )
     wanted = parse_smoothing(smooth, strength)
     choice = choose(model or DEFAULT_MODEL, None if weights is None else at_home(weights), runtime)
+    _check_own_alpha(source, choice.spec)
     logger.info("%s", choice)
     network: MattingModel | ScreenKey
     if choice.spec.keys_a_screen:

@@ -23,6 +23,7 @@ from vmatte.models.contract import MattingModel
 from vmatte.shots import find_cuts
 from vmatte.stages.key import ScreenKey
 from vmatte.stages.matte import network_input
+from vmatte.stages.own_alpha import alpha_of
 from vmatte.stages.upload import upload
 from vmatte.video.read import decode_samples
 
@@ -152,6 +153,8 @@ def _picture(frames: FrameBatch, size: tuple[int, int]) -> Tensor:
 def _alpha(frames: FrameBatch, model: MattingModel | ScreenKey) -> Tensor:
     if isinstance(model, ScreenKey):
         return model.alpha(frames)
+    if model.spec.is_own_alpha:
+        return alpha_of(frames)
     rgb = network_input(_shrunk(frames) if model.spec.input_size.rule == "full" else frames, model)
     if model.spec.recurrent:
         rgb = rgb.expand(_LOOKS, -1, -1, -1)

@@ -282,6 +282,16 @@ MODELS: dict[str, ModelSpec] = {
         licence=Licence("none needed", commercial_use=True),
         weights=None,
     ),
+    "own-alpha": ModelSpec(
+        name="own-alpha",
+        purpose="the alpha that the clip has already is its matte; no network, no download",
+        architecture="own-alpha",
+        input_size=InputSize("full"),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        licence=Licence("none needed", commercial_use=True),
+        weights=None,
+    ),
 }
 
 
@@ -363,6 +373,10 @@ def build_model(
 def _build(spec: ModelSpec, own: Path | None, placement: Placement, progress: Progress | None) -> MattingModel:
     if spec.keys_a_screen:
         raise ModelError(f"{spec.name} keys the screen of one clip: it runs where that is rendered, not by itself")
+    if spec.is_own_alpha:
+        from vmatte.models.own_alpha import OwnAlpha
+
+        return OwnAlpha(spec, placement.device)
     if spec.is_key:
         from vmatte.models.luma_key import LumaKey
 

@@ -150,7 +150,17 @@ column. Both have the same shapes, so a file does not tell which one it was trai
 
 
 Architecture = Literal[
-    "birefnet", "birefnet-lite", "chroma-key", "deeplabv3", "isnet", "luma-key", "modnet", "onnx", "rvm", "u2net"
+    "birefnet",
+    "birefnet-lite",
+    "chroma-key",
+    "deeplabv3",
+    "isnet",
+    "luma-key",
+    "modnet",
+    "onnx",
+    "own-alpha",
+    "rvm",
+    "u2net",
 ]
 ONNX: frozenset[Architecture] = frozenset({"isnet", "modnet", "onnx", "rvm", "u2net"})
 """The architectures that run in ONNX Runtime."""
@@ -194,7 +204,12 @@ class ModelSpec:
     @property
     def is_key(self) -> bool:
         """Whether it is a formula and no network: steady by itself, and quicker than a file with its mattes."""
-        return self.architecture in ("luma-key", "chroma-key")
+        return self.architecture in ("luma-key", "chroma-key", "own-alpha")
+
+    @property
+    def is_own_alpha(self) -> bool:
+        """Whether it is the alpha that a clip has already."""
+        return self.architecture == "own-alpha"
 
     @property
     def keys_a_screen(self) -> bool:
