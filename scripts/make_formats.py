@@ -186,12 +186,12 @@ def _apart(seen: Numbers, wanted: Numbers) -> Error:
     return float(difference.max()), float(difference.mean())
 
 
-def decoded(path: Path, encoding: Encoding) -> tuple[Numbers, Numbers | None]:
+def decoded(path: Path, encoding: Encoding, frames: int = FRAMES) -> tuple[Numbers, Numbers | None]:
     """RGB (T, H, W, 3) and alpha (T, H, W) in [0, 1], as another program than vmatte sees them."""
     if not encoding.is_sequence:
-        return _by_ffmpeg(path)
+        return _by_ffmpeg(path, frames)
     pictures = [_READERS[encoding.picture_suffix](picture) for picture in sorted(path.iterdir())]
-    assert len(pictures) == FRAMES
+    assert len(pictures) == frames
     color = np.stack([picture[..., :3] if picture.ndim == 3 else picture[..., None] for picture in pictures])
     alpha = np.stack([picture[..., 3] for picture in pictures]) if pictures[0].shape[2:] == (4,) else None
     return color, alpha
@@ -218,7 +218,7 @@ def _read_exr(path: Path) -> Numbers:
 _READERS = {".png": _read_png, ".tif": _read_tiff, ".exr": _read_exr}
 
 
-def _by_ffmpeg(path: Path) -> tuple[Numbers, Numbers | None]:
+def _by_ffmpeg(path: Path, frames: int) -> tuple[Numbers, Numbers | None]:
     stream = _ffprobe(path)
     alpha_beside = str(stream.get("tags", {})).lower().find("'alpha_mode': '1'") >= 0
     decoder = ["-c:v", "libvpx-vp9"] if alpha_beside else []
@@ -227,14 +227,14 @@ def _by_ffmpeg(path: Path) -> tuple[Numbers, Numbers | None]:
     raw = subprocess.run([*command, "-pix_fmt", pix_fmt, "-"], check=True, capture_output=True).stdout
     form = av.VideoFormat(pix_fmt, WIDTH, HEIGHT)
     bits = form.components[0].bits
-    codes = np.frombuffer(raw, "u1" if bits == 8 else "<u2").reshape(FRAMES, -1).astype(np.float64)
+    codes = np.frombuffer(raw, "u1" if bits == 8 else "<u2").reshape(frames, -1).astype(np.float64)
     if form.is_rgb:
-        packed = codes.reshape(FRAMES, HEIGHT, WIDTH, -1) / 255
+        packed = codes.reshape(frames, HEIGHT, WIDTH, -1) / 255
         return (packed[..., 1:], packed[..., 0]) if pix_fmt == "argb" else (packed, None)
     sizes = [part.width * part.height for part in form.components]
     planes = np.split(codes, np.cumsum(sizes)[:-1], axis=1)
     planes = [
-        plane.reshape(FRAMES, part.height, part.width) for plane, part in zip(planes, form.components, strict=True)
+        plane.reshape(frames, part.height, part.width) for plane, part in zip(planes, form.components, strict=True)
     ]
     if pix_fmt.startswith("gray"):
         return planes[0][..., None] / (2**bits - 1), None
