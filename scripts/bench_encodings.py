@@ -69,7 +69,7 @@ def costs(names: Sequence[str], frames: int, folder: Path, layers: Sequence[Laye
             print(f"{name}: {error}", file=sys.stderr)
             continue
         for layer in layers or (["cutout"] if row.pix_fmt_alpha else ["composite"]):
-            if layer != "cutout" or row.pix_fmt_alpha:
+            if row.carries(layer):
                 yield cost_of(row, layer, clip, subjects, folder / f"{name}.{layer}{row.suffix}")
 
 

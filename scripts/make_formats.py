@@ -27,7 +27,7 @@ from bench_encodings import Cost, costs
 from numpy.typing import NDArray
 
 from vmatte.clip import BT709, FLOAT_BITS, ClipInfo, Coding
-from vmatte.encodings import ENCODINGS, Encoding
+from vmatte.encodings import ENCODINGS, Encoding, half_height
 from vmatte.errors import EncodeError
 from vmatte.frames import LayerBatch
 from vmatte.imaging.compositing import matte_planes
@@ -134,7 +134,8 @@ def upsampled(chroma: Numbers) -> Numbers:
 
 
 def layers_of(encoding: Encoding) -> list[LayerName]:
-    return ["cutout", "composite", "alpha"] if encoding.pix_fmt_alpha else ["composite", "alpha"]
+    layers: tuple[LayerName, ...] = ("cutout", "composite", "alpha")
+    return [layer for layer in layers if encoding.carries(layer)]
 
 
 def written(frames: Sent, clip: ClipInfo, encoding: Encoding, layer: LayerName, form: AlphaForm, folder: Path) -> Path:
@@ -186,12 +187,12 @@ def _apart(seen: Numbers, wanted: Numbers) -> Error:
     return float(difference.max()), float(difference.mean())
 
 
-def decoded(path: Path, encoding: Encoding) -> tuple[Numbers, Numbers | None]:
+def decoded(path: Path, encoding: Encoding, frames: int = FRAMES) -> tuple[Numbers, Numbers | None]:
     """RGB (T, H, W, 3) and alpha (T, H, W) in [0, 1], as another program than vmatte sees them."""
     if not encoding.is_sequence:
-        return _by_ffmpeg(path)
+        return _by_ffmpeg(path, encoding, frames)
     pictures = [_READERS[encoding.picture_suffix](picture) for picture in sorted(path.iterdir())]
-    assert len(pictures) == FRAMES
+    assert len(pictures) == frames
     color = np.stack([picture[..., :3] if picture.ndim == 3 else picture[..., None] for picture in pictures])
     alpha = np.stack([picture[..., 3] for picture in pictures]) if pictures[0].shape[2:] == (4,) else None
     return color, alpha
@@ -218,26 +219,30 @@ def _read_exr(path: Path) -> Numbers:
 _READERS = {".png": _read_png, ".tif": _read_tiff, ".exr": _read_exr}
 
 
-def _by_ffmpeg(path: Path) -> tuple[Numbers, Numbers | None]:
+def _by_ffmpeg(path: Path, encoding: Encoding, frames: int) -> tuple[Numbers, Numbers | None]:
     stream = _ffprobe(path)
     alpha_beside = str(stream.get("tags", {})).lower().find("'alpha_mode': '1'") >= 0
     decoder = ["-c:v", "libvpx-vp9"] if alpha_beside else []
     pix_fmt = "yuva420p" if alpha_beside else stream["pix_fmt"]
     command = ["ffmpeg", "-v", "error", *decoder, "-i", str(path), "-vsync", "0", "-f", "rawvideo"]
     raw = subprocess.run([*command, "-pix_fmt", pix_fmt, "-"], check=True, capture_output=True).stdout
-    form = av.VideoFormat(pix_fmt, WIDTH, HEIGHT)
+    form = av.VideoFormat(pix_fmt, WIDTH, stream["height"])
     bits = form.components[0].bits
-    codes = np.frombuffer(raw, "u1" if bits == 8 else "<u2").reshape(FRAMES, -1).astype(np.float64)
+    codes = np.frombuffer(raw, "u1" if bits == 8 else "<u2").reshape(frames, -1).astype(np.float64)
     if form.is_rgb:
-        packed = codes.reshape(FRAMES, HEIGHT, WIDTH, -1) / 255
+        packed = codes.reshape(frames, HEIGHT, WIDTH, -1) / 255
         return (packed[..., 1:], packed[..., 0]) if pix_fmt == "argb" else (packed, None)
     sizes = [part.width * part.height for part in form.components]
     planes = np.split(codes, np.cumsum(sizes)[:-1], axis=1)
     planes = [
-        plane.reshape(FRAMES, part.height, part.width) for plane, part in zip(planes, form.components, strict=True)
+        plane.reshape(frames, part.height, part.width) for plane, part in zip(planes, form.components, strict=True)
     ]
     if pix_fmt.startswith("gray"):
         return planes[0][..., None] / (2**bits - 1), None
+    if encoding.stacked:
+        matte = planes[0][:, half_height(HEIGHT) :][:, :HEIGHT]
+        planes = [plane[:, : HEIGHT * plane.shape[1] // stream["height"]] for plane in planes]
+        planes.append((matte - 16) / 219 * 255)
     color = np.stack([bt709(y, *upsampled(np.stack(c)), bits) for y, *c in zip(*planes[:3], strict=True)])
     return color, planes[3] / (2**bits - 1) if len(planes) == 4 else None
 

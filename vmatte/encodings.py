@@ -143,7 +143,7 @@ _MOV = {"movflags": "write_colr", "write_tmcd": "1"}
 _MOV_AUDIO = (*_QUICKTIME_AUDIO, *_PCM)
 # With mbtree x264 does not write the same bytes twice on a processor with AVX-512 (measured).
 _X264 = {"preset": "veryfast", "crf": "18", "x264-params": "mbtree=0"}
-# Closed groups of pictures: in open ones a seek can land after its target.
+# Closed groups of pictures: in open ones a seek can land after its target. Its note of itself names the threads.
 _X265 = {"preset": "fast", "crf": "18", "x265-params": "open-gop=0:info=0:log-level=error"}
 # From preset 10 upwards the encoder warns of visible artefacts.
 _SVT_AV1 = {"preset": "8", "crf": "22", "g": "120", "svtav1-params": "lp=4"}
@@ -224,6 +224,7 @@ def _mov(
         audio_codec="pcm_s24le",
         plays=plays,
         matte_options=_PRORES_MATTE if codec == "prores_ks" else None,
+        matte_tolerance=8.0 if codec == "prores_ks" else 0.0,
         colour=colour,
     )
 
@@ -243,8 +244,10 @@ def _pictures(
     suffix: str,
     colour: Literal["rgb", "linear"] = "rgb",
     premultiplied: bool = False,
+    tolerance: float = 0.0,
 ) -> Encoding:
-    """A row of picture sequences, with `formats` for opaque layers, cutouts and mattes."""
+    """A row of picture sequences, with `formats` for opaque layers, cutouts and mattes, which lose nothing but what
+    their numbers round."""
     return Encoding(
         name=name,
         suffix="",
@@ -264,15 +267,30 @@ def _pictures(
         pix_fmt_gray=formats[2],
         picture_suffix=suffix,
         premultiplied=premultiplied,
-        alpha_tolerance=_HALF_STEP if options.get("format") == "half" else 0.0,
-        matte_tolerance=_HALF_STEP if options.get("format") == "half" else 0.0,
+        alpha_tolerance=tolerance,
+        matte_tolerance=tolerance,
     )
+
+
+_HALF_STEP = 0.065
+"""What rounding to a half float takes of numbers up to 1 (2^-12), in 1/255, and what is rounded beside it."""
 
 
 def _exr(name: str, number: str, plays: str, *, colour: Literal["rgb", "linear"] = "linear") -> Encoding:
     formats = ("gbrpf32le", "gbrapf32le", "grayf32le")
     options = {"compression": "zip16", "format": number}
-    return _pictures(name, "exr", formats, 32, options, plays, suffix=".exr", colour=colour, premultiplied=True)
+    return _pictures(
+        name,
+        "exr",
+        formats,
+        32,
+        options,
+        plays,
+        suffix=".exr",
+        colour=colour,
+        premultiplied=True,
+        tolerance=_HALF_STEP if number == "half" else 0.0,
+    )
 
 
 _EDITORS = "Premiere Pro, Final Cut Pro, DaVinci Resolve, After Effects, Nuke"
@@ -372,15 +390,15 @@ ENCODINGS: dict[str, Encoding] = {
         bits=10,
         alpha_bits=10,
         even_size=False,
-        # A fixed quantiser: the default rate control searches for one, at five times the cost for the same picture.
-        codec_options={"profile": "4444", "vendor": "apl0", "alpha_bits": "16", "global_quality": str(118 * 2)},
-        container_options={"movflags": "write_colr", "write_tmcd": "1"},
+        codec_options=_prores("4444", 2) | {"alpha_bits": "16"},
+        container_options=_MOV,
         thread_type="FRAME",
         thread_count=0,
-        audio=(*_QUICKTIME_AUDIO, *_PCM),
+        audio=_MOV_AUDIO,
         audio_codec="pcm_s24le",
         plays=_EDITORS,
         matte_options=_PRORES_MATTE,
+        matte_tolerance=8.0,
         speeds={"fast": {"global_quality": str(118 * 4)}, "best": {"global_quality": str(118)}},
     ),
     "webm": Encoding(
@@ -403,6 +421,7 @@ ENCODINGS: dict[str, Encoding] = {
         audio_codec="libopus",
         plays="Chrome, Firefox, Edge; not Safari",
         matte_options={"crf": "0", "lossless": "1"},
+        matte_tolerance=0.0,
         speeds={"fast": {"cpu-used": "8"}, "best": {"deadline": "good", "cpu-used": "2"}},
         # Without loss 8 is no quicker than 7, and "good" no smaller than "realtime".
         alpha_speeds={"fast": {"cpu-used": "7"}, "best": {"cpu-used": "5"}},
@@ -417,8 +436,8 @@ ENCODINGS: dict[str, Encoding] = {
         bits=8,
         alpha_bits=8,
         even_size=True,
-        codec_options={"preset": "veryfast", "crf": "15", "x264-params": "mbtree=0"},
-        container_options={"movflags": "faststart+write_colr", "write_tmcd": "1"},
+        codec_options=_X264 | {"crf": "15"},
+        container_options=_MP4,
         thread_type="AUTO",
         thread_count=THREADS,
         audio=_MP4_AUDIO,
@@ -437,8 +456,8 @@ ENCODINGS: dict[str, Encoding] = {
         bits=8,
         alpha_bits=8,
         even_size=True,
-        codec_options={"preset": "fast", "crf": "14", "x265-params": "open-gop=0:log-level=error"},
-        container_options={"movflags": "faststart+write_colr", "write_tmcd": "1"},
+        codec_options=_X265 | {"crf": "14"},
+        container_options=_MP4,
         thread_type="AUTO",
         thread_count=THREADS,
         codec_tag="hvc1",
@@ -467,8 +486,8 @@ ENCODINGS: dict[str, Encoding] = {
         colour="rgb",
         pix_fmt_gray="gray",
         picture_suffix=".png",
-        speeds={"best": {"compression_level": "6", "pred": "mixed"}},
         matte_tolerance=0.0,
+        speeds={"best": {"compression_level": "6", "pred": "mixed"}},
     ),
     **{row.name: row for row in _MORE},
 }
