@@ -66,7 +66,7 @@ def _coded(path: Path, *inputs: list[str], codec: tuple[str, ...] = _QUICK, more
 
 def phone(folder: Path) -> Path:
     """As a phone has it: frames at their own times, stored lying on the side, with a matrix that turns them."""
-    times = "setpts='(N+0.3*sin(2.1*N))/25/TB'"
+    times = "settb=1/90000,setpts='(N+0.3*sin(2.1*N))/25/TB'"
     lying = folder / "phone.lying.mp4"
     # Turned by 90° clockwise, what was the lower left corner comes to lie in the upper left one.
     turned = f"transpose=cclock,{times}"
