@@ -9,11 +9,12 @@ import torch
 
 from vmatte.analysis import Grade, Grain
 from vmatte.canvas import place_on
-from vmatte.clip import Coding, ColorTags
+from vmatte.clip import HDR_TRANSFERS, Coding, ColorTags
 from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, RenderedBatch, SubjectBatch
 from vmatte.imaging.blur import blur_around
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.grain import LEVELS
+from vmatte.imaging.tonemap import ToneMap, tone_mapped
 from vmatte.models.catalogue import load_model
 from vmatte.options import ContactShadow, LightWrap, Subject
 from vmatte.stages.compose import LayerMaker, Look, PlatePlanes, compose, cut_out, in_step
@@ -157,3 +158,16 @@ def test_on_a_cpu_download_gives_what_it_gets() -> None:
     assert same.luma.data_ptr() == layer.luma.data_ptr()
     assert same.chroma.data_ptr() == layer.chroma.data_ptr()
     assert same.alpha is None
+
+
+@gpu
+@needs_cuda
+@pytest.mark.parametrize("transfer", HDR_TRANSFERS)
+def test_tone_mapping_on_cuda_is_that_of_the_cpu(transfer: int) -> None:
+    tone = ToneMap(Coding(ColorTags(matrix=9, primaries=9, transfer=transfer, full_range=False), 10))
+    random = np.random.default_rng(7)
+    luma = torch.from_numpy(random.integers(64, 941, (2, 1, HEIGHT, WIDTH), dtype=np.uint16))
+    chroma = torch.from_numpy(random.integers(400, 625, (2, 2, HEIGHT // 2, WIDTH // 2 + 1), dtype=np.uint16))
+    on_cuda = tone_mapped(luma.cuda(), chroma.cuda(), tone)
+    for ours, theirs in zip(on_cuda, tone_mapped(luma, chroma, tone), strict=True):
+        assert int((ours.cpu().int() - theirs.int()).abs().max()) <= 1
