@@ -352,7 +352,7 @@ def test_the_title_is_kept_in_webm(tmp_path: Path) -> None:
 def test_nothing_but_the_output_is_left_behind(tmp_path: Path) -> None:
     clip = plain_clip(tmp_path / "clip.mp4")
     run(clip, background="navy", output=tmp_path / "out.mp4", model="luma-key")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "out.mp4", "out.mp4.json"]
 
 
 @pytest.mark.parametrize("start", [1, 2, 3])

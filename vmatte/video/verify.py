@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -239,17 +239,24 @@ def _open_pictures(
             raise EncodeError(f"{picture} was written but cannot be read again: {error}") from error
 
 
+_Moment = tuple[int, int]
+"""When a picture is shown, in ticks, and how many before it are shown at that tick: in Matroska two may."""
+
+
 def _open_file(path: Path, written: Sequence[int], wanted: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
     """The wanted frames of a file, with a decoder that shows alpha; groups of pictures without any are passed over."""
     with av.open(str(path)) as container:
         packets = [(packet.pts or 0, packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
-    number_at = dict(zip(sorted(pts for pts, _ in packets), written, strict=True))
+    before: Counter[int] = Counter()
+    moments = [(_moment(before, pts), is_key) for pts, is_key in packets]
+    number_at = dict(zip(sorted(moment for moment, _ in moments), written, strict=True))
     left = set(wanted)
-    needed = _groups_of(packets, {pts for pts, number in number_at.items() if number in left})
+    needed = _groups_of(moments, {moment for moment, number in number_at.items() if number in left})
     with av.open(str(path)) as container:
         try:
-            for number, frame in _decoded(container, needed, number_at):
-                if number in left:
+            for moment, frame in _decoded(container, needed):
+                number = number_at.get(moment)
+                if number in left and not frame.is_corrupt:
                     left.remove(number)
                     yield number, frame
         except av.error.FFmpegError as error:
@@ -258,32 +265,39 @@ def _open_file(path: Path, written: Sequence[int], wanted: Sequence[int]) -> Ite
         raise EncodeError(f"{path}: frame {min(left)} cannot be decoded")
 
 
-def _groups_of(packets: Sequence[tuple[int, bool]], wanted: set[int]) -> dict[int, set[int | None]]:
-    """The groups of pictures that must be decoded, and until which times; None stands for all of a group."""
-    needed: dict[int, set[int | None]] = defaultdict(set)
-    group, key_time = -1, 0
-    for pts, is_key in packets:
+def _moment(before: Counter[int], pts: int) -> _Moment:
+    before[pts] += 1
+    return pts, before[pts] - 1
+
+
+def _groups_of(packets: Sequence[tuple[_Moment, bool]], wanted: set[_Moment]) -> dict[int, set[_Moment | None]]:
+    """The groups of pictures that must be decoded, and until which moments; None stands for all of a group."""
+    needed: dict[int, set[_Moment | None]] = defaultdict(set)
+    group, key = -1, (0, 0)
+    for moment, is_key in packets:
         if is_key or group < 0:
-            group, key_time = group + 1, pts
-        if pts in wanted:
-            needed[group].add(pts)
-            if pts < key_time:  # shown before its key frame, it is made of the group before, too
+            group, key = group + 1, moment
+        if moment in wanted:
+            needed[group].add(moment)
+            if moment < key:  # shown before its key frame, it is made of the group before, too
                 needed[group - 1].add(None)
     return needed
 
 
 def _decoded(
-    container: av.container.InputContainer, needed: Mapping[int, set[int | None]], number_at: Mapping[int, int]
-) -> Iterator[tuple[int, VideoFrame]]:
+    container: av.container.InputContainer, needed: Mapping[int, set[_Moment | None]]
+) -> Iterator[tuple[_Moment, VideoFrame]]:
     stream = container.streams.video[0]
     decoder = alpha_decoder(stream)
     decoder.thread_type, decoder.thread_count = "AUTO", 0
     group, running = -1, False
-    left: set[int | None] = set()
+    left: set[_Moment | None] = set()
+    before: Counter[int] = Counter()
     for packet in container.demux(stream):
         if packet.size and (packet.is_keyframe or group < 0):
             group += 1
             left = set(needed.get(group, ()))
+        frames: list[VideoFrame] = []
         if packet.size and left:
             running = True
             frames = decoder.decode(packet)
@@ -291,13 +305,12 @@ def _decoded(
             frames = decoder.decode(None)
             decoder.flush_buffers()
             running = False
-        else:
-            continue
         for frame in frames:
-            left.discard(frame.pts)
-            number = None if frame.pts is None else number_at.get(frame.pts)
-            if number is not None and not frame.is_corrupt:
-                yield number, frame
+            moment = _moment(before, frame.pts or 0)
+            left.discard(moment)
+            yield moment, frame
+        if packet.size and not running:
+            before[packet.pts or 0] += 1
 
 
 def _verify_file(path: Path, clip: ClipInfo, encoding: Encoding, coding: Coding, written: Sequence[int]) -> None:
