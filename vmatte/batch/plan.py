@@ -114,6 +114,9 @@ _COSTS = {
     "exr-display": _Cost(285, composite=2.6, alpha=0.8, cutout=3.0),
     "tiff": _Cost(125, composite=1.6, alpha=0.2, cutout=1.8),
     "tiff16": _Cost(170, composite=3.2, alpha=0.8, cutout=3.6),
+    "webp": _Cost(200, composite=0.2, alpha=0.05, cutout=0.1),
+    "apng": _Cost(400, composite=1.2, alpha=0.3, cutout=1.0),
+    "gif": _Cost(150, composite=0.5, alpha=0.2, cutout=0.3),
 }
 """Of outputs, by encoding: a whole render of the sample, verified and all, without network and smoothing, and the bytes
 that it takes, doubled where they depend on the picture most (scripts/bench_encodings.py); NVENC is an estimate."""

@@ -183,7 +183,7 @@ class _StreamEncoder:
                 packet.dts = self._delivered - _MOST_REORDERED
                 self._delivered += 1
         if self._alpha is None:
-            return [self._in_decoding_order(packet) for packet in pictures]
+            return pictures
         waiting_pictures, waiting_alphas = self._waiting
         waiting_pictures.extend(pictures)
         waiting_alphas.extend(bytes(packet) for packet in alphas)
@@ -195,17 +195,6 @@ class _StreamEncoder:
             packet.set_sidedata(beside)
             ready.append(packet)
         return ready
-
-    def _in_decoding_order(self, packet: av.Packet[VideoStream]) -> av.Packet[VideoStream]:
-        """x265 gives the packets of a very short stream wild decoding times (`join` makes them anew, of any stream)."""
-        if self.stream.codec_context.name == "libx265":
-            packet.dts = self._delivered - _REORDERED
-        self._delivered += 1
-        return packet
-
-
-_REORDERED = 16
-"""Frames that an encoder may hold back, at most."""
 
 
 _MOST_REORDERED = 16
