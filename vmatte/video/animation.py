@@ -99,7 +99,7 @@ def animation_frames(
                 now_ms += round(picture.info.get("duration", 0))
                 ends = ticks[-1] if stands else round(Fraction(now_ms, 1000) / encoding.animation.tick)
                 if ends not in ticks[due + 1 :]:
-                    raise EncodeError(f"{path}: picture {number} of the animation ends at {now_ms} ms, as no frame does")
+                    raise EncodeError(f"{path}: picture {number} ends at {now_ms} ms, as no frame does")
                 codes = np.asarray(picture.convert("RGBA" if alpha else "RGB"))
                 while ticks[due] < ends:
                     yield VideoFrame.from_ndarray(codes, format="rgba" if alpha else "rgb24")
