@@ -32,17 +32,6 @@ def stack(colour: list[_Plane], alpha: _Plane, coding: Coding, half: int) -> lis
     return [_above(*plane) for plane in zip(colour, mattes, empty, halves, strict=True)]
 
 
-def unstack(planes: list[_Plane], height: int, coding: Coding) -> list[_Plane]:
-    """[luma, Cb, Cr, alpha] of `height` rows, as `stack` was given them; codes that are no matte's are cut off."""
-    black, white = coding.luma_ends
-    highest = (1 << coding.bits) - 1
-    half = planes[0].shape[0] // 2
-    colour = [plane[: height * plane.shape[0] // planes[0].shape[0]] for plane in planes]
-    codes = (np.arange(highest + 1) - black) * (highest / (white - black))
-    alphas = np.rint(codes.clip(0, highest)).astype(planes[0].dtype)
-    return [*colour, alphas[planes[0][half : half + height]]]
-
-
 def _above(colour: _Plane, matte: _Plane, empty: int, half: int) -> _Plane:
     """One plane, with `half` rows for each of the two."""
     gap = half - colour.shape[0]
