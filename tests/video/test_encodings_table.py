@@ -26,7 +26,12 @@ from vmatte.render import run
 from vmatte.stages.recode import recode
 from vmatte.video.write import check_encoder, coding_for, encode, picture_name
 
-HERE = {name: row for name, row in ENCODINGS.items() if not row.codec.endswith("_nvenc")}
+HERE = {
+    name: row
+    for name, row in ENCODINGS.items()
+    if not row.codec.endswith(("_nvenc", "_videotoolbox")) and not row.stacked and row.animation is None
+}
+"""Stacked files and animations have tests of their own."""
 ROUNDED_8, ROUNDED_10, ROUNDED_16, HALF, EXACT = 0.502, 0.13, 0.003, 0.063, 0.001
 """Half a code, in parts of 255; a half float's step below 1 is 1/2048."""
 COLOR = {
