@@ -40,6 +40,10 @@ from vmatte.video.write import check_encoder, coding_for, encode
 WIDTH, HEIGHT, FRAMES = 160, 96, 4
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "formats.md"
+MEASURED = {
+    name: row for name, row in ENCODINGS.items() if row.animation is None and not row.codec.endswith("_videotoolbox")
+}
+"""The encodings that the table has: animations are in docs/web.md, and VideoToolbox is on macOS alone."""
 TABLE = "<!-- made by scripts/make_formats.py -->"
 
 Numbers = NDArray[np.float64]
@@ -340,10 +344,10 @@ def _said(found: Error | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--format", action="append", choices=list(ENCODINGS), help="measure these alone")
+    parser.add_argument("--format", action="append", choices=list(MEASURED), help="measure these alone")
     parser.add_argument("--frames", type=int, default=10, help="of the sample, to time")
     options = parser.parse_args()
-    names = options.format or list(ENCODINGS)
+    names = options.format or list(MEASURED)
     page = PAGE.read_text()
     lines = lines_of(page)
     with tempfile.TemporaryDirectory() as scratch:
@@ -351,8 +355,8 @@ def main() -> None:
         for name in names:
             folder = Path(scratch) / name
             folder.mkdir()
-            lines[name] = line_of(ENCODINGS[name], measured(ENCODINGS[name], folder), cost.get(name))
-    table = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|", *(lines[name] for name in ENCODINGS)]
+            lines[name] = line_of(MEASURED[name], measured(MEASURED[name], folder), cost.get(name))
+    table = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|", *(lines[name] for name in MEASURED)]
     PAGE.write_text(f"{page.partition(TABLE)[0]}{TABLE}\n\n" + "\n".join(table) + "\n")
 
 

@@ -40,7 +40,9 @@ from vmatte.models.weights import cache_folder
 FRAMES, SEGMENT_FRAMES = 40, 8
 WIDTH, HEIGHT, RATE, SAMPLE_RATE = 128, 96, 25, 48_000
 POLL_S = 0.002
-TORTURED = [name for name, row in ENCODINGS.items() if not row.codec.endswith("_nvenc")]  # these need a card
+TORTURED = [
+    name for name, row in ENCODINGS.items() if not row.codec.endswith(("_nvenc", "_videotoolbox"))
+]  # these need a card, or a Mac
 Content = tuple[tuple[str, str], ...] | None
 """(name, sha256) of each file that lies under a name, which may be a folder; None where there is nothing."""
 

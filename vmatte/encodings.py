@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Literal
 
 THREADS = 4
@@ -14,6 +15,21 @@ Speed = Literal["fast", "good", "best"]
 _BLOCK = 16
 _GAP = 8
 """Rows between the halves of a stacked picture, at least: a codec's filters reach four to either side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Animation:
+    """How finished segments, which hold pictures without loss, become one animated picture."""
+
+    codec: str
+    container: str
+    options: dict[str, str]
+    tick: Fraction
+    """Seconds: durations are whole multiples of it."""
+    shortest: int = 1
+    """Ticks that a frame lasts at least."""
+    dither: str = ""
+    """Options of `paletteuse`, where there is a palette."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +79,10 @@ class Encoding:
     """Below it, over what is to be seen, decoded luma is not merely coded but damaged."""
     stacked: bool = False
     """Whether a cutout's colour lies above its matte in one picture; such a file holds cutouts alone."""
+    animation: Animation | None = None
+    """For animated pictures; the row's codec and container are those of the segments."""
     speeds: dict[Speed, dict[str, str]] = field(default_factory=dict)
-    """Options that a speed puts over `codec_options`; `good` is the row as it stands."""
+    """Options that a speed puts over `codec_options`, or an animation's; `good` is the row as it stands."""
     alpha_speeds: dict[Speed, dict[str, str]] = field(default_factory=dict)
     """The same for `alpha_options`."""
 
@@ -72,6 +90,8 @@ class Encoding:
         """The row with the options of a speed."""
         if speed not in self.speeds:
             return self
+        if self.animation is not None:
+            return replace(self, animation=replace(self.animation, options=self.animation.options | self.speeds[speed]))
         alpha = self.alpha_options and self.alpha_options | self.alpha_speeds.get(speed, {})
         return replace(self, codec_options=self.codec_options | self.speeds[speed], alpha_options=alpha)
 
@@ -358,6 +378,64 @@ _MORE = (
     ),
 )
 
+
+def _sticker(
+    name: str,
+    animation: Animation,
+    plays: str,
+    *,
+    alpha_tolerance: float = 0.0,
+    luma_psnr_db: float = 25.0,
+    speeds: dict[Speed, dict[str, str]] | None = None,
+) -> Encoding:
+    """A row of animated pictures. Their segments are PNG pictures in a QuickTime file."""
+    return Encoding(
+        name=name,
+        suffix=f".{name}",
+        container="mov",
+        codec="png",
+        pix_fmt="rgb24",
+        pix_fmt_alpha="rgba",
+        bits=8,
+        alpha_bits=8,
+        even_size=False,
+        codec_options=_PNG,
+        container_options={},
+        thread_type="AUTO",
+        thread_count=0,
+        plays=plays,
+        colour="rgb",
+        alpha_tolerance=alpha_tolerance,
+        luma_psnr_db=luma_psnr_db,
+        animation=animation,
+        speeds=speeds or {},
+    )
+
+
+_STICKERS = (
+    _sticker(
+        "webp",
+        # Alpha is without loss whatever the quality of the colour.
+        Animation("libwebp_anim", "webp", {"quality": "85", "compression_level": "3"}, Fraction(1, 1000)),
+        "every browser, messengers",
+        speeds={"fast": {"compression_level": "1"}, "best": {"compression_level": "6"}},
+    ),
+    _sticker(
+        "apng",
+        Animation("apng", "apng", {"compression_level": "6", "pred": "up"}, Fraction(1, 1000)),
+        "every browser",
+        speeds={"fast": {"compression_level": "1"}, "best": {"compression_level": "9", "pred": "mixed"}},
+    ),
+    _sticker(
+        "gif",
+        # Browsers show a frame of one hundredth for ten. Ordered dither stands still where the picture does.
+        Animation("gif", "gif", {}, Fraction(1, 100), shortest=2, dither="dither=bayer:bayer_scale=3"),
+        "everything; edges are hard",
+        alpha_tolerance=128.0,
+        luma_psnr_db=8.0,  # soft edges become clear, and colours 255
+    ),
+)
+
 ENCODINGS: dict[str, Encoding] = {
     "mp4": Encoding(
         name="mp4",
@@ -426,6 +504,26 @@ ENCODINGS: dict[str, Encoding] = {
         # Without loss 8 is no quicker than 7, and "good" no smaller than "realtime".
         alpha_speeds={"fast": {"cpu-used": "7"}, "best": {"cpu-used": "5"}},
     ),
+    "hevc-alpha": Encoding(
+        name="hevc-alpha",
+        suffix=".mov",
+        container="mov",
+        codec="hevc_videotoolbox",
+        pix_fmt="yuv420p",
+        pix_fmt_alpha="bgra",
+        bits=8,
+        alpha_bits=8,
+        even_size=True,
+        codec_options={"alpha_quality": "1", "allow_sw": "1", "q": "65"},
+        container_options=_MOV,
+        thread_type="AUTO",
+        thread_count=0,
+        audio=_MOV_AUDIO,
+        audio_codec="aac",
+        plays="Safari; made on macOS alone",
+        codec_tag="hvc1",
+        alpha_tolerance=48.0,
+    ),
     "stacked": Encoding(
         name="stacked",
         suffix=".mp4",
@@ -490,6 +588,7 @@ ENCODINGS: dict[str, Encoding] = {
         speeds={"best": {"compression_level": "6", "pred": "mixed"}},
     ),
     **{row.name: row for row in _MORE},
+    **{row.name: row for row in _STICKERS},
 }
 """The first of several rows with one extension is the one that the extension alone asks for."""
 

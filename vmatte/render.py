@@ -61,6 +61,7 @@ from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
 from vmatte.survey import Survey, survey
 from vmatte.version import __version__
+from vmatte.video.animation import check_animation
 from vmatte.video.excerpt import excerpt
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
@@ -217,6 +218,8 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     check_mask(job.hold_out, "hold-out matte", clip.path, size)
     check_clean_plate(job.screen, clip.path, size)
     canvas = plan_canvas(job, clip, check_plate(job.background) if isinstance(job.background, FilePlate) else None)
+    for output in job.outputs:
+        check_animation(output.row, canvas.output.rate)
     paths = list(job.files.values())
     _check_outputs(job, already_there([output.path for output in job.outputs]), runtime)
     if runtime.c2pa is not None:

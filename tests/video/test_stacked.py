@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -13,10 +14,11 @@ from footage import BT709_TAGS, Array, ffprobe, frames_by_ffmpeg, gray, plane_sh
 
 from vmatte.clip import BT709, Coding
 from vmatte.encodings import ENCODINGS
+from vmatte.errors import EncodeError
 from vmatte.frames import LayerBatch
 from vmatte.render import run
 from vmatte.video.stacked import stack
-from vmatte.video.write import encode
+from vmatte.video.write import check_encoder, encode, encoder_frames
 
 BITS_8 = Coding(BT709, 8)
 FRAMES = 6
@@ -96,3 +98,23 @@ def test_a_stacked_render_is_tagged_and_keeps_its_segments_times(
     assert tags == ["bt709", "bt709", "bt709", "tv"]
     for number, planes in enumerate(frames_by_ffmpeg(tmp_path / "out.mp4", "yuv420p", 64, 128)):
         assert np.abs(planes[0][64:112].astype(int) - (16 + 20 * number)).max() <= 1
+
+
+def test_hevc_with_alpha_is_refused_in_one_line_where_it_cannot_be_made() -> None:
+    row = ENCODINGS["hevc-alpha"]
+    if row.codec in av.codecs_available:
+        pytest.skip("this is macOS, which makes it")
+    with pytest.raises(EncodeError, match=r"^hevc-alpha is made by macOS alone; .* stacked, which any browser shows"):
+        check_encoder(row)
+
+
+def test_hevc_with_alpha_is_given_rgb_with_the_exact_alpha() -> None:
+    ((_, frame, beside), *_) = encoder_frames(layers(64, 48), ENCODINGS["hevc-alpha"], BITS_8)
+    codes, (_, alpha) = frame.to_ndarray(), cutout(0, 64, 48)
+    assert (frame.format.name, beside) == ("bgra", None)
+    np.testing.assert_array_equal(codes[..., 3], alpha)
+    # Y' 70, Cb 180, Cr 190 by ITU-R BT.709.
+    luma, cb, cr = (70 - 16) / 219, (180 - 128) / 224, (190 - 128) / 224
+    red, blue = luma + 1.5748 * cr, luma + 1.8556 * cb
+    rgb = [red, (luma - 0.2126 * red - 0.0722 * blue) / 0.7152, blue]
+    assert np.abs(codes[..., 2::-1] - 255 * np.clip(rgb, 0, 1)).max() <= 1.5

@@ -104,6 +104,7 @@ _COSTS = {
     "prores422hq": _Cost(55, composite=0.5, alpha=0.15),
     "qtrle": _Cost(65, composite=2.1, alpha=0.4, cutout=1.2),
     "webm": _Cost(100, composite=0.02, alpha=0.2, cutout=0.3),
+    "hevc-alpha": _Cost(35, composite=0.05, alpha=0.03, cutout=0.08),
     "stacked": _Cost(80, composite=0.03, alpha=0.02, cutout=0.03),
     "stacked-hevc": _Cost(180, composite=0.02, alpha=0.02, cutout=0.02),
     "ffv1": _Cost(60, composite=0.4, alpha=0.5, cutout=0.6),
@@ -114,9 +115,13 @@ _COSTS = {
     "exr-display": _Cost(285, composite=2.6, alpha=0.8, cutout=3.0),
     "tiff": _Cost(125, composite=1.6, alpha=0.2, cutout=1.8),
     "tiff16": _Cost(170, composite=3.2, alpha=0.8, cutout=3.6),
+    "webp": _Cost(200, composite=0.2, alpha=0.05, cutout=0.1),
+    "apng": _Cost(400, composite=1.2, alpha=0.3, cutout=1.0),
+    "gif": _Cost(150, composite=0.5, alpha=0.2, cutout=0.3),
 }
 """Of outputs, by encoding: a whole render of the sample, verified and all, without network and smoothing, and the bytes
-that it takes, doubled where they depend on the picture most (scripts/bench_encodings.py); NVENC is an estimate."""
+that it takes, doubled where they depend on the picture most (scripts/bench_encodings.py); of NVENC and VideoToolbox
+estimated."""
 _SMOOTHING_CPU_MS_A_MEGAPIXEL = 33.0
 """docs/performance.md."""
 _STAGES_AT_ONCE = 2

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from vmatte.clip import AudioTrack, ClipInfo, Excerpt
 from vmatte.encodings import Encoding
 from vmatte.errors import EncodeError
+from vmatte.video.animation import animate, shown_times
 from vmatte.video.probe import open_source
 from vmatte.video.write import writing
 
@@ -47,6 +48,11 @@ def join(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: Encoding,
     with writing(path):
         if encoding.is_sequence:
             _gather_pictures(segments, path)
+        elif encoding.animation is not None:
+            if clip.audio:
+                logger.info("%s has no sound: the clip's is left out", encoding.name)
+            written = [number for segment in segments for number in segment.written]
+            animate([segment.path for segment in segments], shown_times(written, clip), encoding, path)
         else:
             _join_files(segments, clip, encoding, path)
 

@@ -21,6 +21,7 @@ from vmatte.errors import EncodeError, KeptMatteError, SourceError
 from vmatte.frames import KeptMatte
 from vmatte.job import Verify
 from vmatte.video.alpha import alpha_decoder, alpha_of
+from vmatte.video.animation import animation_frames, shown_times
 from vmatte.video.boxes import has_color_box
 from vmatte.video.join import language_tag
 from vmatte.video.planes import float_planes, is_float, plane_views
@@ -68,6 +69,12 @@ def verify(
     wanted = [number for number in written if number in compared or number in (written[0], written[-1])]
     try:
         comparison = _Comparison(path, encoding, coding, sent, is_matte=is_matte)
+        if encoding.animation is not None:
+            shown = animation_frames(path, shown_times(written, clip), encoding, (clip.width, clip.height), alpha=alpha)
+            for number, frame in zip(written, shown, strict=True):
+                if number in wanted:
+                    comparison.compare(number, frame)
+            return comparison.found(len(written))
         if encoding.is_sequence:
             frames = _open_pictures(path, encoding, written, wanted)
         else:

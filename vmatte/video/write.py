@@ -56,6 +56,8 @@ def coding_for(encoding: Encoding, layer: LayerName, delivery: Coding, alpha: Al
 
 def check_encoder(encoding: Encoding) -> None:
     """EncodeError where this machine cannot encode so: what a graphics card does needs the card and its driver."""
+    if encoding.codec not in av.codecs_available:
+        raise EncodeError(_MISSING.get(encoding.codec, f"{encoding.name} needs {encoding.codec}, which is not here"))
     if not encoding.codec.endswith("_nvenc"):
         return
     context = _new_encoder(encoding, Fraction(25), encoding.codec_options)
@@ -65,6 +67,13 @@ def check_encoder(encoding: Encoding) -> None:
         context.open()
     except (OSError, av.error.FFmpegError) as error:
         raise _no_hardware(encoding) from error
+
+
+_MISSING = {
+    "hevc_videotoolbox": "hevc-alpha is made by macOS alone; for Safari render it on a Mac, or take stacked, which any "
+    "browser shows with docs/player"
+}
+"""What to do where an encoder is not there."""
 
 
 def _no_hardware(encoding: Encoding) -> EncodeError:
@@ -183,7 +192,7 @@ class _StreamEncoder:
                 packet.dts = self._delivered - _MOST_REORDERED
                 self._delivered += 1
         if self._alpha is None:
-            return [self._in_decoding_order(packet) for packet in pictures]
+            return pictures
         waiting_pictures, waiting_alphas = self._waiting
         waiting_pictures.extend(pictures)
         waiting_alphas.extend(bytes(packet) for packet in alphas)
@@ -195,17 +204,6 @@ class _StreamEncoder:
             packet.set_sidedata(beside)
             ready.append(packet)
         return ready
-
-    def _in_decoding_order(self, packet: av.Packet[VideoStream]) -> av.Packet[VideoStream]:
-        """x265 gives the packets of a very short stream wild decoding times (`join` makes them anew, of any stream)."""
-        if self.stream.codec_context.name == "libx265":
-            packet.dts = self._delivered - _REORDERED
-        self._delivered += 1
-        return packet
-
-
-_REORDERED = 16
-"""Frames that an encoder may hold back, at most."""
 
 
 _MOST_REORDERED = 16
@@ -347,10 +345,11 @@ def _encoder_colour(
         frame,
         format=pix_fmt,
         src_color_range=_RANGE[coding.color.full_range],
-        dst_color_range=_RANGE[coding.color.full_range],
+        dst_color_range=ColorRange.JPEG if pix_fmt == "gbrp" else _RANGE[coding.color.full_range],
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
     )
-    _tag(converted, coding)
+    if pix_fmt != "gbrp":
+        _tag(converted, coding)
     return converted
 
 
@@ -395,6 +394,10 @@ def _with_alpha(
         whole = _frame_of([*deep, alpha], _planar_name(planes, encoding.alpha_bits).replace("yuv", "yuva"))
         _tag(whole, coding)
         return whole
+    if encoding.pix_fmt_alpha == "bgra":
+        colour = _encoder_colour(planes, encoding, coding, reformatter, "gbrp")
+        green, blue, red = plane_views(colour)
+        return rgb_frame([green, blue, red, alpha], "bgra")
     frame = _encoder_colour(planes, encoding, coding, reformatter, encoding.pix_fmt_alpha)
     np.copyto(plane_views(frame)[3], alpha, casting="no")
     return frame
