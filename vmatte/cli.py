@@ -208,7 +208,8 @@ def run(
         str | None, typer.Option(help="edges are mixed as light or as codes: linear | display", show_default="linear")
     ] = None,
     tone_map: Annotated[
-        str | None, typer.Option(help="composites of an HDR clip become SDR: auto | off", show_default="auto")
+        str | None,
+        typer.Option(help="of an HDR clip, composites and 8 bits become SDR: auto | off", show_default="auto"),
     ] = None,
     light_wrap: Annotated[
         float | None, typer.Option(help="light of the plate round the edge: 0 to 1", show_default="0")

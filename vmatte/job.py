@@ -128,7 +128,7 @@ class RenderJob(Record):
     blend: Blend = "linear"
     """Whether edges are mixed as light, or as the codes that a display gets, as most editors do."""
     tone_map: ToneMapping = "auto"
-    """`auto`: composites of an HDR clip are SDR; `off`: they keep its codes. A cutout always keeps them."""
+    """`auto`: of an HDR clip composites, and what has eight bits, are SDR; `off`: its codes are kept everywhere."""
     light_wrap: LightWrap | None = None
     color_match: ColorMatch | None = None
     shadow: ContactShadow | None = None
