@@ -12,7 +12,7 @@ import pytest
 import torch
 from footage import BT709_TAGS, Sound, frames_by_ffmpeg, gray, write_clip
 
-from vmatte.clip import ClipInfo
+from vmatte.clip import ClipInfo, Coding
 from vmatte.encodings import ENCODINGS, Encoding
 from vmatte.errors import EncodeError
 from vmatte.frames import LayerBatch
@@ -47,13 +47,14 @@ class Made:
         return verify(seen, self.clip, row, coding, sent, alpha=alpha, is_matte=is_matte, how=how)
 
 
-def layers(row: Encoding, *, cutout: bool, seed: int = 0) -> list[LayerBatch]:
+def layers(row: Encoding, coding: Coding, *, cutout: bool, seed: int = 0) -> list[LayerBatch]:
     """A soft gradient, and under it a matte like hair: every pixel another alpha."""
     rng = np.random.default_rng(seed)
-    ramp = np.tile(np.linspace(16, 235, WIDTH).round().astype("u1"), (FRAMES, 1, HEIGHT, 1))
+    kind = "u1" if coding.bits == 8 else "u2"
+    ramp = np.tile(np.linspace(*coding.luma_ends, WIDTH).round().astype(kind), (FRAMES, 1, HEIGHT, 1))
     alpha = rng.integers(0, 1 << row.alpha_bits, ramp.shape).astype("u1" if row.alpha_bits == 8 else "u2")
     small = 1 if row.colour == "rgb" else 2
-    chroma = torch.full((FRAMES, 2, HEIGHT // small, WIDTH // small), 128, dtype=torch.uint8)
+    chroma = torch.from_numpy(np.full((FRAMES, 2, HEIGHT // small, WIDTH // small), 1 << coding.bits - 1, kind))
     planes = torch.from_numpy(np.roll(ramp, seed, axis=-1)), chroma, torch.from_numpy(alpha) if cutout else None
     return [
         LayerBatch(range(at, at + 3), *(None if plane is None else plane[at : at + 3] for plane in planes))  # type: ignore[misc]
@@ -68,13 +69,13 @@ def make(folder: Path, encoding: str, layer: LayerName = "cutout", how: Verify =
     lumas = [np.full((HEIGHT, WIDTH), 60, "u1")] * FRAMES
     clip = probe(write_clip(folder / "clip.mp4", gray(lumas), "yuv420p", tags=BT709_TAGS, sound=sound))
     sent, encoded = [], []
-    batches = layers(row, cutout=cutout, seed=seed)
+    coding = coding_for(row, layer, clip.delivery)
+    batches = layers(row, coding, cutout=cutout, seed=seed)
     for number, frames in enumerate((range(6), range(6, 12))):
         files = SentFiles(folder / f"{number}.matte.mkv", folder / f"{number}.luma.mkv")
         own = [batch for batch in batches if batch.index.start in frames]
         kept = keep_sent(own, files, frames, how, is_matte=layer == "alpha")
         path = folder / f"{number}{row.suffix}"
-        coding = coding_for(row, layer, clip.delivery)
         written = tuple(encode(kept, path, row, coding, clip.rate, gray=layer == "alpha"))
         sent.append(SentSegment(files, frames, written, how))
         encoded.append(EncodedSegment(path, written))
@@ -113,7 +114,8 @@ def test_the_error_of_a_lossy_matte_is_what_ffmpeg_sees(tmp_path: Path) -> None:
     made = make(tmp_path, "mp4", "alpha")
     found = made.verify()
     # Limited range: a code is 1/219 of alpha.
-    sent = np.concatenate([batch.luma[:, 0].numpy() for batch in layers(made.row, cutout=False)]).astype(float)
+    coding = made.clip.delivery
+    sent = np.concatenate([batch.luma[:, 0].numpy() for batch in layers(made.row, coding, cutout=False)]).astype(float)
     seen = np.stack([planes[0] for planes in frames_by_ffmpeg(made.path, "yuv420p", WIDTH, HEIGHT)]).astype(float)
     off = np.abs(seen.clip(16, 235) - sent) * 255 / 219
     assert found.alpha_max_error == pytest.approx(off.max(), abs=0.001)
