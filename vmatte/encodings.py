@@ -432,7 +432,7 @@ _STICKERS = (
         Animation("gif", "gif", {}, Fraction(1, 100), shortest=2, dither="dither=bayer:bayer_scale=3"),
         "everything; edges are hard",
         alpha_tolerance=128.0,
-        luma_psnr_db=8.0,  # soft edges become clear, and colours 255
+        luma_psnr_db=0.0,  # what is softer than half is clear, and has no colour
     ),
 )
 

@@ -18,7 +18,7 @@ from vmatte.encodings import ENCODINGS
 from vmatte.errors import EncodeError
 from vmatte.frames import LayerBatch
 from vmatte.job import Runtime, make_job
-from vmatte.render import plan_job
+from vmatte.render import plan_job, run
 from vmatte.video.animation import animation_frames, ticks_of
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
@@ -167,3 +167,19 @@ def test_a_gif_of_too_many_frames_a_second_is_refused_before_it_is_made(tmp_path
     ):
         plan_job(make_job(path, output=tmp_path / "out.gif", model="luma-key"), Runtime())
     plan_job(make_job(path, output=tmp_path / "out.gif", model="luma-key", rate=25), Runtime())
+
+
+def test_a_render_makes_a_sticker(tmp_path: Path) -> None:
+    lumas = [np.full((48, 64), 16 + 20 * number, "u1") for number in range(7)]
+    path = write_clip(tmp_path / "clip.mp4", gray(lumas), "yuv420p", tags=BT709_TAGS, rate=Fraction(25))
+    for suffix in ("webp", "apng", "gif"):
+        run(path, output=tmp_path / f"out.{suffix}", model="luma-key", segment_frames=3, foreground="source")
+    for suffix in ("webp", "apng"):
+        durations, pictures = shown(tmp_path / f"out.{suffix}")
+        assert durations == [40] * 7
+        alphas = [int(picture[20, 20, 3]) for picture in pictures]
+        assert alphas == [round(255 * 20 * number / 219) for number in range(7)]
+    durations, pictures = shown(tmp_path / "out.gif")
+    assert sum(durations) == 280
+    assert pictures[0][20, 20, 3] == 0
+    assert pictures[-1][20, 20, 3] == 255
