@@ -388,3 +388,11 @@ def test_an_mp4_says_how_long_its_picture_is_whatever_the_order_of_decoding(star
     stream = ffprobe(tmp_path / "out.mp4", "-show_entries", "stream=duration_ts,time_base,has_b_frames")["streams"][0]
     assert stream["has_b_frames"] > 0
     assert stream["duration_ts"] * Fraction(stream["time_base"]) == Fraction(times[-1] - times[0] + 3600, 90_000)
+
+
+def test_frames_within_a_millisecond_have_times_of_their_own_in_webm(tmp_path: Path) -> None:
+    """As a clip has them whose rate was forced: two frames, one tick of 1/90 000 s apart."""
+    times = [0, 3600, 3601, 7230, 10_800, 10_801]
+    clip = plain_clip(tmp_path / "clip.mp4", len(times), pts=times, time_base=Fraction(1, 90_000), last_duration=3600)
+    render_in(clip, tmp_path / "out.webm")
+    assert shown_times(tmp_path / "out.webm") == [Fraction(ms, 1000) for ms in (0, 40, 41, 80, 120, 121)]

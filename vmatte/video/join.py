@@ -93,7 +93,7 @@ def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: En
         with open_source(clip.path) as source:
             tracks = clip.audio if encoding.audio else ()
             sound = [_SoundTrack(container, source, track, encoding, clip.excerpt) for track in tracks]
-            packets = [_picture_packets(segments, clip, picture), _sound_packets(source, sound, clip)]
+            packets = [_picture_packets(segments, clip, encoding, picture), _sound_packets(source, sound, clip)]
             for _, _, packet in heapq.merge(*packets):
                 container.mux(packet)
 
@@ -117,7 +117,9 @@ _Packet: TypeAlias = "av.Packet[VideoStream] | av.Packet[AudioStream]"
 _Timed: TypeAlias = tuple[Fraction, int, _Packet]
 
 
-def _picture_packets(segments: Sequence[EncodedSegment], clip: ClipInfo, stream: VideoStream) -> Iterator[_Timed]:
+def _picture_packets(
+    segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: Encoding, stream: VideoStream
+) -> Iterator[_Timed]:
     """All segments' packets in decoding order, with the source's times and dts rebuilt for the whole stream.
 
     Rebuilt, because with B-frames and variable times the dts that the segments bring run backwards at the seams.
@@ -127,7 +129,10 @@ def _picture_packets(segments: Sequence[EncodedSegment], clip: ClipInfo, stream:
     places = [place for segment in segments for place in _places_of_packets(segment)]
     shown = np.concatenate([clip.pts[list(segment.written)] for segment in segments if segment.written])
     shown = (shown - round(clip.clock_start / clip.time_base)) * finer
-    ends = np.append(shown[1:], shown[-1] + _last_duration(clip, segments) * finer)
+    times = np.append(shown, shown[-1] + _last_duration(clip, segments) * finer)
+    if encoding.is_matroska:
+        times, tick = _in_milliseconds(times, tick), Fraction(1, 1000)
+    shown, ends = times[:-1], times[1:]
     order = np.array(_absolute(places, segments))
     dts = _decoding_times(shown, order)
     lengths = ends[order] - shown[order]
@@ -146,6 +151,14 @@ def _picture_packets(segments: Sequence[EncodedSegment], clip: ClipInfo, stream:
                 packet.duration = int(lengths[number])
                 yield packet.dts * tick, 0, packet
                 number += 1
+
+
+def _in_milliseconds(times: NDArray[np.int64], tick: Fraction) -> NDArray[np.int64]:
+    """Times as Matroska has them, each later than the one before: of two frames with one time a player shows one."""
+    rounded = np.array([round(int(time) * tick * 1000) for time in times], np.int64)
+    rising = np.arange(len(times))
+    distinct: NDArray[np.int64] = np.maximum.accumulate(rounded - rising) + rising
+    return distinct
 
 
 def _tick(clip: ClipInfo) -> Fraction:
