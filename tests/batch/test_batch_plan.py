@@ -68,7 +68,10 @@ def test_costs_grow_with_frames_and_the_second_of_two_pays_for_no_network(
     assert disk_needed([first, second, longer]) == 6 * first.output_bytes
 
 
-@pytest.mark.parametrize("name", [name for name, row in ENCODINGS.items() if not row.codec.endswith("_nvenc")])
+NEED_HARDWARE = ("_nvenc", "_videotoolbox")
+
+
+@pytest.mark.parametrize("name", [name for name, row in ENCODINGS.items() if not row.codec.endswith(NEED_HARDWARE)])
 def test_every_layer_of_every_encoding_takes_less_than_its_bare_pixels(name: str, clip: Path, tmp_path: Path) -> None:
     row = ENCODINGS[name]
     formats = {"composite": row.pix_fmt, "cutout": row.pix_fmt_alpha, "alpha": row.pix_fmt_gray or row.pix_fmt}
