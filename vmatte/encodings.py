@@ -249,8 +249,8 @@ def _mov(
     )
 
 
-_HALF_STEP = 255 / 2**11 + 255 / 2**16
-"""A half float below 1 is cut off, not rounded, in steps of 2^-11; what it is compared with has 16 bits."""
+_HALF_STEP = 255 / 2**12 + 255 / 2**16
+"""Half floats below 1 are rounded in steps of 2^-11; what they are compared with has 16 bits."""
 
 
 def _pictures(
@@ -264,7 +264,6 @@ def _pictures(
     suffix: str,
     colour: Literal["rgb", "linear"] = "rgb",
     premultiplied: bool = False,
-    tolerance: float = 0.0,
 ) -> Encoding:
     """A row of picture sequences, with `formats` for opaque layers, cutouts and mattes, which lose nothing but what
     their numbers round."""
@@ -287,30 +286,15 @@ def _pictures(
         pix_fmt_gray=formats[2],
         picture_suffix=suffix,
         premultiplied=premultiplied,
-        alpha_tolerance=tolerance,
-        matte_tolerance=tolerance,
+        alpha_tolerance=_HALF_STEP if options.get("format") == "half" else 0.0,
+        matte_tolerance=_HALF_STEP if options.get("format") == "half" else 0.0,
     )
-
-
-_HALF_STEP = 0.065
-"""What rounding to a half float takes of numbers up to 1 (2^-12), in 1/255, and what is rounded beside it."""
 
 
 def _exr(name: str, number: str, plays: str, *, colour: Literal["rgb", "linear"] = "linear") -> Encoding:
     formats = ("gbrpf32le", "gbrapf32le", "grayf32le")
     options = {"compression": "zip16", "format": number}
-    return _pictures(
-        name,
-        "exr",
-        formats,
-        32,
-        options,
-        plays,
-        suffix=".exr",
-        colour=colour,
-        premultiplied=True,
-        tolerance=_HALF_STEP if number == "half" else 0.0,
-    )
+    return _pictures(name, "exr", formats, 32, options, plays, suffix=".exr", colour=colour, premultiplied=True)
 
 
 _EDITORS = "Premiere Pro, Final Cut Pro, DaVinci Resolve, After Effects, Nuke"
