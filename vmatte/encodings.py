@@ -9,6 +9,9 @@ from typing import Literal
 THREADS = 4
 """x264 and VP9 write other bytes on other numbers of threads: fixed, so that every machine writes the same file."""
 
+MATROSKA_TICK = Fraction(1, 1000)
+"""Seconds: what Matroska and WebM count time in."""
+
 Speed = Literal["fast", "good", "best"]
 """How much an encoder may compute for a smaller file."""
 
@@ -129,8 +132,13 @@ class Encoding:
 
     @property
     def is_matroska(self) -> bool:
-        """Whether its times are whole milliseconds."""
+        """Whether its times are whole milliseconds (MATROSKA_TICK)."""
         return self.container in ("matroska", "webm")
+
+    @property
+    def is_quicktime(self) -> bool:
+        """Whether its times are exact, its sound can begin within a packet, and a box of its own tells its colour."""
+        return self.container in ("mp4", "mov")
 
     @property
     def half(self) -> bool:
