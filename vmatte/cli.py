@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from vmatte import __version__
+from vmatte import cli_options as option
 from vmatte.encodings import ENCODINGS
 from vmatte.errors import EXIT_ALL_FAILED, EXIT_SOME_FAILED, JobError, JobFileError, VmatteError
 from vmatte.image_cli import image
@@ -34,12 +35,6 @@ EXIT_INCOMPLETE = 3
 EXIT_ABOVE_LIMIT = 4
 """A measured matte is above a limit of `--fail-above`."""
 EXIT_INTERRUPTED = 130
-
-LICENCE_GUARD = typer.Option(
-    "--license-guard",
-    "--licence-guard",
-    help="commercial: refuse weights that are not free for commercial use; permissive: refuse copyleft too",
-)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 models_app = typer.Typer(help="The matting models: what they are for, their licences, and whether they are here.")
@@ -112,7 +107,7 @@ def run(
             show_default="none: a cutout",
         ),
     ] = None,
-    fit: Annotated[str | None, typer.Option(help="of a plate: cover | contain | stretch", show_default="cover")] = None,
+    fit: option.Fit = None,
     play: Annotated[str | None, typer.Option(help="of a video: loop | ping-pong | hold", show_default="loop")] = None,
     output: Annotated[
         list[str] | None,
@@ -121,7 +116,7 @@ def run(
             "--outputs",
             "-o",
             help="file, or folder of pictures; may be repeated. Behind the name may stand the layer (cutout, "
-            "foreground, alpha, composite), the format and premultiplied: -o matte.mp4,alpha,hevc",
+            "foreground, alpha, composite), the format, the speed and premultiplied: -o matte.mp4,alpha,hevc",
             show_default="NAME_composite.mp4 beside the clip",
         ),
     ] = None,
@@ -131,12 +126,8 @@ def run(
     speed: Annotated[
         str | None, typer.Option(help="of the encoder: fast | good | best (smaller files)", show_default="good")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="see `vmatte models`", show_default="auto: the best for the device")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="weights to use instead of the catalogue's: a file, or a folder that holds it")
-    ] = None,
+    model: option.Model = None,
+    weights: option.Weights = None,
     start: Annotated[
         str | None,
         typer.Option(help="render from here on: frame 120f, seconds 2.5, 00:00:02.500", show_default="the beginning"),
@@ -154,46 +145,30 @@ def run(
         str | None,
         typer.Option(help="a network's matte to full size: guided (by the frame) | bilinear", show_default="guided"),
     ] = None,
-    crop: Annotated[
-        str | None, typer.Option(help="auto: the network sees only where the subject is | off", show_default="auto")
-    ] = None,
-    remove_specks: Annotated[
-        float | None, typer.Option(help="drop islands of the matte up to so many pixels wide", show_default="0")
-    ] = None,
-    fill_holes: Annotated[
-        float | None, typer.Option(help="fill its holes up to so many pixels wide", show_default="0")
-    ] = None,
-    black: Annotated[float | None, typer.Option(help="alpha up to here becomes 0", show_default="0")] = None,
-    white: Annotated[float | None, typer.Option(help="alpha from here on becomes 1", show_default="1")] = None,
-    gamma: Annotated[float | None, typer.Option(help="above 1 soft edges become denser", show_default="1")] = None,
-    choke: Annotated[
-        float | None, typer.Option(help="pixels that the edge moves in; below 0 it spreads", show_default="0")
-    ] = None,
-    feather: Annotated[float | None, typer.Option(help="pixels by which the edge is blurred", show_default="0")] = None,
+    crop: option.Crop = None,
+    remove_specks: option.RemoveSpecks = None,
+    fill_holes: option.FillHoles = None,
+    black: option.Black = None,
+    white: option.White = None,
+    gamma: option.Gamma = None,
+    choke: option.Choke = None,
+    feather: option.Feather = None,
     garbage: Annotated[
         str | None, typer.Option(help="picture or clip, white where nothing is kept: a microphone")
     ] = None,
-    hold_out: Annotated[str | None, typer.Option(help="the same, where everything is kept: a desk")] = None,
-    subject: Annotated[
-        str | None, typer.Option(help="who is kept of several: all | largest | center", show_default="all")
-    ] = None,
+    hold_out: option.HoldOut = None,
+    subject: option.Subject = None,
     subject_scale: Annotated[
         float | None, typer.Option(help="of the clip on the output; at 1 it is as high", show_default="1")
     ] = None,
-    subject_x: Annotated[
-        str | None, typer.Option(help="where its middle is: 70%, left, center or right", show_default="50%")
-    ] = None,
-    subject_y: Annotated[str | None, typer.Option(help="50%, top, center or bottom", show_default="bottom")] = None,
+    subject_x: option.SubjectX = None,
+    subject_y: option.SubjectY = None,
     screen: Annotated[
         str | None, typer.Option(help="the clip has a coloured screen: auto, green, blue or a colour; keys the edge")
     ] = None,
-    clean_plate: Annotated[str | None, typer.Option(help="picture of the screen alone")] = None,
-    despill: Annotated[
-        float | None, typer.Option(help="how much of the screen's light is taken off: 0 to 1", show_default="1")
-    ] = None,
-    foreground: Annotated[
-        str | None, typer.Option(help="colour of soft edges: estimate | source", show_default="estimate")
-    ] = None,
+    clean_plate: option.CleanPlate = None,
+    despill: option.Despill = None,
+    foreground: option.Foreground = None,
     own_alpha: Annotated[
         str | None,
         typer.Option(help="alpha that the clip has already: multiply | ignore", show_default="multiply"),
@@ -204,34 +179,24 @@ def run(
     rate: Annotated[
         str | None, typer.Option(help="frames a second: clip, plate, 25, 30000/1001", show_default="clip")
     ] = None,
-    blend: Annotated[
-        str | None, typer.Option(help="edges are mixed as light or as codes: linear | display", show_default="linear")
-    ] = None,
+    blend: option.Blend = None,
     tone_map: Annotated[
         str | None,
         typer.Option(help="of an HDR clip, composites and 8 bits become SDR: auto | off", show_default="auto"),
     ] = None,
-    light_wrap: Annotated[
-        float | None, typer.Option(help="light of the plate round the edge: 0 to 1", show_default="0")
-    ] = None,
-    color_match: Annotated[
-        float | None, typer.Option(help="the subject takes on the plate's colours: 0 to 1", show_default="0")
-    ] = None,
-    shadow: Annotated[float | None, typer.Option(help="shadow where a figure stands: 0 to 1", show_default="0")] = None,
+    light_wrap: option.LightWrap = None,
+    color_match: option.ColorMatch = None,
+    shadow: option.Shadow = None,
     grain: Annotated[float | None, typer.Option(help="the clip's grain on the plate: 0 to 2", show_default="0")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cuda, cuda:1, mps or cpu", show_default="auto: the first of them there is")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32 | fp16", show_default="auto: half on CUDA, else fp32")
-    ] = None,
+    device: option.Device = None,
+    precision: option.Precision = None,
     batch: Annotated[
         str | None, typer.Option(help="frames through the network at once", show_default="auto: by the device")
     ] = None,
     compile: Annotated[
         bool | None, typer.Option("--compile", help="let torch.compile make the network faster first")
     ] = None,
-    licence_guard: Annotated[str | None, LICENCE_GUARD] = None,
+    licence_guard: option.LicenceGuard = None,
     segment_frames: Annotated[
         int | None, typer.Option(help="frames that are lost at most when a render is cut off", show_default="240")
     ] = None,
@@ -255,8 +220,8 @@ def run(
         int | None,
         typer.Option(metavar="N", help="write only a sheet of N frames: NAME_preview.png", show_default=False),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
+    quiet: option.Quiet = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """Remove a clip's background; put another one behind it, or write a cutout with alpha."""
     from vmatte.job import Words, job_words, make_job, make_runtime, runtime_words
@@ -489,8 +454,8 @@ def batch(
         Path | None, typer.Option(help="how far each job is, as JSON", show_default="JOBS.status.json")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="render all anew, replace outputs")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
+    quiet: option.Quiet = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """Render the jobs of a file, several at once; what an earlier run has done is not done again."""
     from vmatte.batch.display import counts, shown
@@ -590,7 +555,7 @@ def watch(
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="as for batch")] = None,
     poll: Annotated[float, typer.Option(min=0.1, help="seconds between two looks")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="end when nothing is left to do")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+    quiet: option.Quiet = False,
 ) -> None:
     """Render every clip that is dropped into a folder, each once, when all of it is there."""
     from vmatte.jobfile import read_jobs
@@ -635,7 +600,7 @@ def measure(
     fail_above: Annotated[
         list[str] | None, typer.Option(metavar="METRIC=NUMBER", help="end with code 4 above it; may be repeated")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+    quiet: option.Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Measure a matte: against the true one (MAD, MSE, Grad, Conn, dtSSD), or for flicker against its source."""
@@ -766,7 +731,7 @@ def _check_writable(file: Path) -> None:
 
 
 @models_app.callback(invoke_without_command=True)
-def models(context: typer.Context, licence_guard: Annotated[str | None, LICENCE_GUARD] = None) -> None:
+def models(context: typer.Context, licence_guard: option.LicenceGuard = None) -> None:
     """List the models: name, licence, size, whether the weights are here, and what each is for."""
     if context.invoked_subcommand is not None:
         if licence_guard is not None:
