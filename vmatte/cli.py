@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import signal
@@ -21,6 +20,7 @@ from vmatte import cli_options as option
 from vmatte.encodings import ENCODINGS
 from vmatte.errors import EXIT_ALL_FAILED, EXIT_SOME_FAILED, JobError, JobFileError, VmatteError
 from vmatte.image_cli import image
+from vmatte.terminal import fetch_lines, logs_shown, say
 
 if TYPE_CHECKING:
     from vmatte.batch.status import Board
@@ -286,13 +286,13 @@ def run(
             from vmatte.preview import preview as render_preview
 
             sheet = render_preview(job, runtime, preview, on_weights)
-            _say(json.dumps({"preview": str(sheet)}) if as_json else str(sheet))
+            say(json.dumps({"preview": str(sheet)}) if as_json else str(sheet))
             return
         report = render_job(job, runtime, on_frames=on_frames, on_weights=on_weights)
     if as_json:
-        _say(json.dumps(_as_json(report)))
+        say(json.dumps(_as_json(report)))
     elif not quiet:
-        _say(_told(report))
+        say(_told(report))
     if report.lost:
         total = report.frames + report.lost
         _fail(
@@ -306,14 +306,6 @@ def _told(report: RenderReport) -> str:
     """What became of a render."""
     names = ", ".join(str(output.path) for output in report.outputs)
     return f"{names}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.2f} fps)"
-
-
-def _say(text: str) -> None:
-    """Print; whoever does not listen (a closed pipe, a full disk) must not change what a finished render ends with."""
-    try:
-        print(text, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _as_json(report: RenderReport) -> dict[str, object]:
@@ -348,21 +340,16 @@ def _progress(*, quiet: bool) -> Iterator[tuple[OnFrames | None, Callable[[str, 
     if quiet:
         yield None, None
         return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("vmatte")
-    logger.addHandler(handler)
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    try:
+    with logs_shown(_note):
         if sys.stderr.isatty():
             with _bars() as callbacks:
                 yield callbacks
         else:
-            yield _plain_frames(), _plain_weights()
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
+            yield _plain_frames(), fetch_lines(_note)
+
+
+def _note(text: str) -> None:
+    say(text, sys.stderr)
 
 
 @contextmanager
@@ -410,21 +397,9 @@ def _plain_frames() -> OnFrames:
         fps = done / max(now - started, 1e-9)
         left = (total - done) / max(fps, 1e-9)
         line = f"{done}/{total} frames, {fps:.1f} fps, {left:.0f} s left, slowest: {_slowest(stopwatch)}"
-        print(line, file=sys.stderr, flush=True)
+        _note(line)
 
     return on_frames
-
-
-def _plain_weights() -> Callable[[str, int, int], None]:
-    told: dict[str, int] = {}
-
-    def on_weights(name: str, done: int, total: int) -> None:
-        tenths = 10 * done // max(total, 1)
-        if tenths > told.get(name, -1):
-            told[name] = tenths
-            print(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
-
-    return on_weights
 
 
 def _slowest(stopwatch: Stopwatch) -> str:
@@ -490,9 +465,9 @@ def batch(
         except _Interrupted:
             _fail(f"interrupted; {counts(board)}; the same command goes on from here", EXIT_INTERRUPTED)
     if as_json:
-        _say(json.dumps(board.as_json()))
+        say(json.dumps(board.as_json()))
     elif not quiet:
-        _say(counts(board))
+        say(counts(board))
     _end_batch(board)
 
 
@@ -530,7 +505,7 @@ def _check_jobs(entries: list[Entry], board: Board, *, costs: bool, quiet: bool,
         if plans:
             shown |= {"plans": [asdict(each) for each in plans], "disk_bytes": disk_needed(plans)}
             shown["seconds"] = seconds_needed(plans)
-        _say(json.dumps(shown))
+        say(json.dumps(shown))
     for problem in found:
         print(f"vmatte: {problem.where}: {problem.error}", file=sys.stderr)
     if found:
@@ -541,10 +516,10 @@ def _check_jobs(entries: list[Entry], board: Board, *, costs: bool, quiet: bool,
     if quiet or as_json:
         return
     if not costs:
-        _say(f"{len(entries)} job{'' if len(entries) == 1 else 's'}, nothing wrong")
+        say(f"{len(entries)} job{'' if len(entries) == 1 else 's'}, nothing wrong")
         return
     for line in costs_table(plans):
-        _say(line)
+        say(line)
 
 
 @app.command()
@@ -579,7 +554,7 @@ def watch(
                 report = render_job(moved, runtime, on_frames=on_frames, on_weights=on_weights)
             made += [output.path for output in report.outputs]
             if not quiet:
-                _say(_told(report))
+                say(_told(report))
         return made
 
     entries_of(folder / "one.mp4", folder / "other.mp4")  # mistakes are told now, not with the first clip
@@ -621,12 +596,12 @@ def measure(
     if json_file is not None:
         write_report(json_file, json.dumps(measurement_as_json(measurement, every_frame=True)))
     if as_json:
-        _say(json.dumps(measurement_as_json(measurement, every_frame=False)))
+        say(json.dumps(measurement_as_json(measurement, every_frame=False)))
     elif not quiet:
         for name, value in measurement.values():
-            _say(f"{name:20} {'not measured' if value is None else f'{value:.3f}'}")
+            say(f"{name:20} {'not measured' if value is None else f'{value:.3f}'}")
         if measurement.suspects:
-            _say(f"{'look at frames':20} {', '.join(str(each.measures.number) for each in measurement.suspects)}")
+            say(f"{'look at frames':20} {', '.join(str(each.measures.number) for each in measurement.suspects)}")
     broken = list(broken_limits(measurement, limits))
     if broken:
         _fail(f"{predicted}: {'; '.join(broken)}", EXIT_ABOVE_LIMIT)
@@ -637,7 +612,7 @@ def schema() -> None:
     """Print the JSON schema of job files, for editors."""
     from vmatte.jobfile import schema as schema_of_job_files
 
-    _say(json.dumps(schema_of_job_files(), indent=2))
+    say(json.dumps(schema_of_job_files(), indent=2))
 
 
 @app.command()
@@ -712,7 +687,7 @@ def bench(
             on_line=lambda line: print(line, file=sys.stderr, flush=True),
             on_weights=on_weights,
         )
-    _say(report.as_markdown())
+    say(report.as_markdown())
     for file, text in ((json_file, report.as_json()), (markdown, report.as_markdown())):
         if file is not None:
             write_report(file, text)
@@ -787,7 +762,7 @@ def list_mattes(
 
     entries = list_kept()
     if as_json:
-        _say(json.dumps({"mattes": [_entry_as_json(entry) for entry in entries]}))
+        say(json.dumps({"mattes": [_entry_as_json(entry) for entry in entries]}))
     else:
         _say_entries(entries, "in all")
 
@@ -802,7 +777,7 @@ def prune_mattes(
 
     removed = prune(_bytes_of(max_size))
     if as_json:
-        _say(json.dumps({"removed": [_entry_as_json(entry) for entry in removed]}))
+        say(json.dumps({"removed": [_entry_as_json(entry) for entry in removed]}))
     else:
         _say_entries(removed, "removed")
 
@@ -822,12 +797,12 @@ def _say_entries(entries: list[KeptEntry], what: str) -> None:
     from datetime import datetime
 
     if entries:
-        _say(f"{'last used':17} {'size':>10} {'frames':>7} {'model':20} clip")
+        say(f"{'last used':17} {'size':>10} {'frames':>7} {'model':20} clip")
     for entry in entries:
         used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
         frames, model, clip = (str(entry.about.get(name, "?")) for name in ("frames", "model", "clip"))
-        _say(f"{used:17} {entry.bytes / 1e6:7.1f} MB {frames:>7} {model:20} {clip}")
-    _say(f"{len(entries)} {what}, {sum(entry.bytes for entry in entries) / 1e6:.1f} MB")
+        say(f"{used:17} {entry.bytes / 1e6:7.1f} MB {frames:>7} {model:20} {clip}")
+    say(f"{len(entries)} {what}, {sum(entry.bytes for entry in entries) / 1e6:.1f} MB")
 
 
 def _entry_as_json(entry: KeptEntry) -> dict[str, object]:

@@ -14,6 +14,7 @@ from vmatte import cli_options as option
 from vmatte.errors import JobError, PicturesError
 from vmatte.stills.formats import FORMATS
 from vmatte.stills.sizes import COLORS, ID_PHOTOS, SHEETS_MM, find_id_photo, find_sheet
+from vmatte.terminal import say
 
 if TYPE_CHECKING:
     from vmatte.job import Words
@@ -197,7 +198,7 @@ def _run(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from vmatte.stills.display import describe, say, shown
+    from vmatte.stills.display import describe, shown
     from vmatte.stills.plan import find_layers, plan_stills
     from vmatte.stills.run import run_stills
 
@@ -213,10 +214,10 @@ def _run(
         reports = run_stills(stills, words, options, watcher, None if quiet or as_json else watcher.fetching)
     failed = sum(report.error is not None for report in reports)
     if as_json:
-        say(json.dumps({"pictures": [_as_json(report) for report in reports], "failed": failed}), sys.stdout)
+        say(json.dumps({"pictures": [_as_json(report) for report in reports], "failed": failed}))
     elif not quiet:
         made, spent = len(reports) - failed, sum(report.seconds for report in reports)
-        say(describe(reports[0]) if len(reports) == 1 else f"{made} pictures in {spent:.1f} s", sys.stdout)
+        say(describe(reports[0]) if len(reports) == 1 else f"{made} pictures in {spent:.1f} s")
     if failed:
         raise PicturesError(failed, len(reports))
 
