@@ -670,7 +670,7 @@ def _encode(rendered: Iterator[RenderedBatch], plan: Plan, folder: SegmentFolder
                 output.row,
                 coding,
                 plan.canvas.output.rate,
-                gray=is_matte,
+                is_matte=is_matte,
                 premultiplied=output.alpha == "premultiplied",
             )
 
