@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
@@ -28,14 +28,13 @@ from vmatte.outputs import Output
 from vmatte.plates import open_plate
 from vmatte.prefetch import prefetch
 from vmatte.segments import Segment
+from vmatte.stages.branch import Shared, in_step
 from vmatte.stages.compose import (
-    LayerMaker,
     Look,
     PlatePlanes,
     colors_alone,
     compose,
     cut_out,
-    in_step,
     matte_alone,
 )
 from vmatte.stages.despill import despill
@@ -172,8 +171,7 @@ def layers(
         behind = None
         if job.composes and not isinstance(job.background, NoPlate):
             behind = stack.enter_context(open_plate(job.background, canvas, device)), _look(job, canvas, analysis)
-        makers = [_maker(output, canvas, behind) for output in job.outputs]
-        made = in_step(subjects, makers)
+        made = _branched(subjects, job, canvas, behind)
         rendered = prefetch(download(stopwatch.around("compose", made)), DEPTH)
         with closing(matted), closing(rendered):
             yield stopwatch.around("waiting", rendered)
@@ -190,28 +188,38 @@ def coding_of(output: Output, canvas: Canvas) -> Coding:
     return coding_for(output.row, output.layer, canvas.clip_of(output).delivery, output.alpha)
 
 
-def _maker(output: Output, canvas: Canvas, behind: tuple[PlatePlanes, Look] | None) -> LayerMaker:
-    """What makes an output's layer, in the coding that its encoding takes; `behind` is the plate and how the subject
-    comes to belong to it."""
-    made, coding = canvas.clip_of(output).delivery, coding_of(output, canvas)
-    if output.layer == "alpha":
-        return partial(matte_alone, coding=coding)
-    steps = output.row.chroma_steps(output.layer)
-    as_they_are = coding == made and output.alpha == "straight"
-    make = _colors_maker(output, behind, alpha_bits=output.row.alpha_bits if as_they_are else 16)
+Behind = tuple[PlatePlanes, Look]
+"""The plate, and how the subject comes to belong to it."""
 
-    as_sdr = partial(tonemapped, tone=ToneMap.of(canvas.clip)) if canvas.is_mapped(output) else None
 
-    def made_for_encoding(subjects: Iterable[SubjectBatch]) -> Iterator[LayerBatch]:
-        layers: Iterator[LayerBatch] = make(subjects if as_sdr is None else map(as_sdr, subjects))
-        if not as_they_are:
-            layers = recode(layers, made, coding, output.row, output.alpha)
+def _branched(
+    subjects: Iterable[SubjectBatch], job: RenderJob, canvas: Canvas, behind: Behind | None
+) -> Iterator[RenderedBatch]:
+    """The subjects as the layer of each output, in the coding that its encoder takes. What several outputs share, the
+    subject as SDR or a layer, is made once."""
+    whole = Shared(subjects)
+
+    def layer_of(output: Output) -> Iterator[LayerBatch]:
+        row, coding = output.row, coding_of(output, canvas)
+        if output.layer == "alpha":
+            return whole.made(("alpha", coding), partial(matte_alone, coding=coding)).read()
+        shown, made = whole, canvas.clip_of(output).delivery
+        if canvas.is_mapped(output):
+            shown = whole.made("SDR", partial(map, partial(tonemapped, tone=ToneMap.of(canvas.clip))))
+        as_it_is = coding == made and output.alpha == "straight"
+        bits = row.alpha_bits if as_it_is else 16
+        layers = shown.made((output.layer, bits), _colors_maker(output, behind, bits)).read()
+        if not as_it_is:
+            layers = recode(layers, made, coding, row, output.alpha)
+        steps = row.chroma_steps(output.layer)
         return layers if steps is None else with_chroma_for(layers, steps, coding.bits)
 
-    return made_for_encoding
+    return in_step(whole.read(), [layer_of(output) for output in job.outputs])
 
 
-def _colors_maker(output: Output, behind: tuple[PlatePlanes, Look] | None, alpha_bits: int) -> LayerMaker:
+def _colors_maker(
+    output: Output, behind: Behind | None, alpha_bits: int
+) -> Callable[[Iterable[SubjectBatch]], Iterator[LayerBatch]]:
     """What makes a layer in colour, in the subjects' coding."""
     match output.layer:
         case "cutout":

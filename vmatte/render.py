@@ -45,6 +45,7 @@ from vmatte.masks import check_mask
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
+from vmatte.models.own_alpha import check_own_alpha
 from vmatte.models.placement import frames_at_once, frames_device, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
 from vmatte.options import DEFAULT_UPSAMPLING, BlurPlate, FilePlate, NoPlate, Screen, SmoothingMethod, Upsampling
@@ -226,7 +227,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
         read_signing(runtime.c2pa)  # now, and again when it is time: a key is kept nowhere
     choice = choose(job.model, job.weights, runtime)
     spec = choice.spec
-    _check_own_alpha(clip, spec)
+    check_own_alpha(spec, clip.path, has_alpha=clip.alpha)
     smoothing = smoothing_for(job.smoothing, spec)
     screen = job.screen or (Screen() if spec.keys_a_screen else None)
     colors = "source" if spec.is_own_alpha else job.foreground  # they are straight already
@@ -266,11 +267,6 @@ def _check_outputs(job: RenderJob, own: set[Path], runtime: Runtime) -> None:
             check_output(output.path, paths, overwrite=runtime.overwrite, folder=output.row.is_sequence)
         if runtime.sidecar:
             check_sidecar(output.path, overwrite=runtime.overwrite)
-
-
-def _check_own_alpha(clip: ClipInfo, spec: ModelSpec) -> None:
-    if spec.is_own_alpha and not clip.alpha:
-        raise SourceError(f"{clip.path} has no alpha of its own, or it is to be ignored; choose another model")
 
 
 def announce(plan: Plan) -> None:
@@ -784,7 +780,7 @@ def matte(
     )
     wanted = parse_smoothing(smooth, strength)
     choice = choose(model or DEFAULT_MODEL, None if weights is None else at_home(weights), runtime)
-    _check_own_alpha(source, choice.spec)
+    check_own_alpha(choice.spec, source.path, has_alpha=source.alpha)
     logger.info("%s", choice)
     network: MattingModel | ScreenKey
     if choice.spec.keys_a_screen:

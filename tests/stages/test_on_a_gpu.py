@@ -1,7 +1,6 @@
 """The chain on a CUDA device gives what it gives on the CPU."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,14 +9,15 @@ import torch
 from vmatte.analysis import Grade, Grain
 from vmatte.canvas import place_on
 from vmatte.clip import HDR_TRANSFERS, Coding, ColorTags
-from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, RenderedBatch, SubjectBatch
+from vmatte.frames import DecodedFrames, FrameBatch, LayerBatch, MatteBatch, RenderedBatch, SubjectBatch
 from vmatte.imaging.blur import blur_around
 from vmatte.imaging.color import ycbcr_to_rgb
 from vmatte.imaging.grain import LEVELS
 from vmatte.imaging.tonemap import ToneMap, tone_mapped
 from vmatte.models.catalogue import load_model
 from vmatte.options import ContactShadow, LightWrap, Subject
-from vmatte.stages.compose import LayerMaker, Look, PlatePlanes, compose, cut_out, in_step
+from vmatte.stages.branch import Shared, in_step
+from vmatte.stages.compose import Look, PlatePlanes, compose, cut_out
 from vmatte.stages.download import download
 from vmatte.stages.foreground import foreground
 from vmatte.stages.matte import matte
@@ -53,15 +53,17 @@ def plate(subject: SubjectBatch) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.full_like(frames.luma, 80).float()[:1], torch.full_like(frames.chroma, 90).float()[:1]
 
 
-def maker(chain: str, plate: PlatePlanes, look: Look) -> LayerMaker:
-    return partial(compose, plate=plate, look=look) if chain == "compose" else partial(cut_out, alpha_bits=10)
+def made(chain: str, mattes: Iterator[MatteBatch], plate: PlatePlanes, look: Look) -> Iterator[RenderedBatch]:
+    subjects = Shared(foreground(mattes, "estimate"))
+    layers = compose(subjects.read(), plate, look) if chain == "compose" else cut_out(subjects.read(), alpha_bits=10)
+    return in_step(subjects.read(), [layers])
 
 
 def rendered(device: str, chain: str, color: ColorTags) -> list[LayerBatch]:
     model = load_model("luma-key", device=device)
     coding = Coding(BT709, 8 if color is BT709 else 10)
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
-    layers = list(download(in_step(foreground(mattes, "estimate"), [maker(chain, plate, Look("linear"))])))
+    layers = list(download(made(chain, mattes, plate, Look("linear"))))
     for batch in layers:
         batch.wait()
     return [batch.layers[0] for batch in layers]
@@ -97,7 +99,7 @@ def test_after_the_first_batch_nothing_waits_for_the_device(chain: str, color: C
     model = load_model("luma-key", device="cuda")
     coding = Coding(BT709, 8 if color is BT709 else 10)
     mattes = matte(upload(decoded(color), coding, model.device), model, 2, Stopwatch())
-    layers = iter(download(in_step(foreground(mattes, "estimate"), [maker(chain, blurred, LOOK)])))
+    layers = iter(download(made(chain, mattes, blurred, LOOK)))
     next(layers)
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -114,7 +114,7 @@ def test_chromium_reads_the_alpha_of_any_frame_that_it_seeks(number: int, browse
     duration, picture = frame_at(browser, (number + 0.5) / RATE)
     assert duration == pytest.approx(FRAMES / RATE, abs=0.02)
     for seen, alpha in zip(inside(picture), alphas_of(number), strict=True):
-        assert np.abs(seen[..., 3] - alpha * 255).max() <= 1
+        assert (seen[..., 3] == np.rint(alpha * 255)).all()
         if alpha > 0.2:  # the subject's own colour is as bright as its alpha
             assert np.abs(seen[..., :3] - alpha * 255).max() <= 4
 

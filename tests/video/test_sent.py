@@ -47,15 +47,21 @@ class Made:
         return verify(seen, self.clip, row, coding, sent, alpha=alpha, is_matte=is_matte, how=how)
 
 
-def layers(row: Encoding, coding: Coding, *, cutout: bool, seed: int = 0) -> list[LayerBatch]:
-    """A soft gradient, and under it a matte like hair: every pixel another alpha."""
+def layers(row: Encoding, coding: Coding, layer: LayerName, seed: int = 0) -> list[LayerBatch]:
+    """A soft gradient, and under it a matte like hair: every pixel another alpha. Of an `alpha` layer hair alone."""
     rng = np.random.default_rng(seed)
     kind = "u1" if coding.bits == 8 else "u2"
     ramp = np.tile(np.linspace(*coding.luma_ends, WIDTH).round().astype(kind), (FRAMES, 1, HEIGHT, 1))
+    if layer == "alpha":
+        ramp = rng.integers(*coding.luma_ends, ramp.shape, endpoint=True).astype(kind)
     alpha = rng.integers(0, 1 << row.alpha_bits, ramp.shape).astype("u1" if row.alpha_bits == 8 else "u2")
     small = 1 if row.colour == "rgb" else 2
     chroma = torch.from_numpy(np.full((FRAMES, 2, HEIGHT // small, WIDTH // small), 1 << coding.bits - 1, kind))
-    planes = torch.from_numpy(np.roll(ramp, seed, axis=-1)), chroma, torch.from_numpy(alpha) if cutout else None
+    planes = (
+        torch.from_numpy(np.roll(ramp, seed, axis=-1)),
+        chroma,
+        torch.from_numpy(alpha) if layer == "cutout" else None,
+    )
     return [
         LayerBatch(range(at, at + 3), *(None if plane is None else plane[at : at + 3] for plane in planes))  # type: ignore[misc]
         for at in range(0, FRAMES, 3)
@@ -64,13 +70,13 @@ def layers(row: Encoding, coding: Coding, *, cutout: bool, seed: int = 0) -> lis
 
 def make(folder: Path, encoding: str, layer: LayerName = "cutout", how: Verify = "full", seed: int = 0) -> Made:
     """Two segments of six frames, joined."""
-    row, cutout = ENCODINGS[encoding], layer == "cutout"
+    row = ENCODINGS[encoding]
     sound = [Sound(0.1 * np.sin(np.arange(20_000) / 9), language="fra")]
     lumas = [np.full((HEIGHT, WIDTH), 60, "u1")] * FRAMES
     clip = probe(write_clip(folder / "clip.mp4", gray(lumas), "yuv420p", tags=BT709_TAGS, sound=sound))
     sent, encoded = [], []
     coding = coding_for(row, layer, clip.delivery)
-    batches = layers(row, coding, cutout=cutout, seed=seed)
+    batches = layers(row, coding, layer, seed)
     for number, frames in enumerate((range(6), range(6, 12))):
         files = SentFiles(folder / f"{number}.matte.mkv", folder / f"{number}.luma.mkv")
         own = [batch for batch in batches if batch.index.start in frames]
@@ -115,7 +121,7 @@ def test_the_error_of_a_lossy_matte_is_what_ffmpeg_sees(tmp_path: Path) -> None:
     found = made.verify()
     # Limited range: a code is 1/219 of alpha.
     coding = made.clip.delivery
-    sent = np.concatenate([batch.luma[:, 0].numpy() for batch in layers(made.row, coding, cutout=False)]).astype(float)
+    sent = np.concatenate([batch.luma[:, 0].numpy() for batch in layers(made.row, coding, "alpha")]).astype(float)
     seen = np.stack([planes[0] for planes in frames_by_ffmpeg(made.path, "yuv420p", WIDTH, HEIGHT)]).astype(float)
     off = np.abs(seen.clip(16, 235) - sent) * 255 / 219
     assert found.alpha_max_error == pytest.approx(off.max(), abs=0.001)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
+from vmatte.errors import SourceError
 from vmatte.models.contract import ModelSpec, Prediction, State
+
+
+def check_own_alpha(spec: ModelSpec, source: Path, *, has_alpha: bool) -> None:
+    """SourceError where a clip or a picture is to be matted by its own alpha, and has none."""
+    if spec.is_own_alpha and not has_alpha:
+        raise SourceError(f"{source} has no alpha of its own, or it is to be ignored; choose another model")
 
 
 class OwnAlpha:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import tee
 
 from torch import Tensor
 
 from vmatte.analysis import Grade, Grain
 from vmatte.clip import Coding
-from vmatte.frames import LayerBatch, RenderedBatch, SubjectBatch
+from vmatte.frames import LayerBatch, SubjectBatch
 from vmatte.imaging.color import black, downsample_chroma
 from vmatte.imaging.compositing import alpha_codes, blank_hidden, matte_planes, near_matte, over
 from vmatte.imaging.grade import graded
@@ -116,15 +115,3 @@ def matte_alone(subjects: Iterable[SubjectBatch], coding: Coding) -> Iterator[La
     """The matte as a gray picture in `coding`, from black to white."""
     for subject in subjects:
         yield LayerBatch(subject.index, *matte_planes(subject.alpha, coding, subject.chroma_size), alpha=None)
-
-
-LayerMaker = Callable[[Iterable[SubjectBatch]], Iterator[LayerBatch]]
-"""Makes of each batch one of the same frames, in order."""
-
-
-def in_step(subjects: Iterable[SubjectBatch], makers: Sequence[LayerMaker]) -> Iterator[RenderedBatch]:
-    """All that the makers make of the same subjects, batch by batch: none of them runs ahead."""
-    own, *copies = tee(subjects, len(makers) + 1)
-    made = [maker(copy) for maker, copy in zip(makers, copies, strict=True)]
-    for subject, *layers in zip(own, *made, strict=True):
-        yield RenderedBatch(tuple(layers), subject.source.codes)

@@ -21,6 +21,7 @@ from vmatte.job import RenderJob
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice
 from vmatte.models.contract import MattingModel, ModelSpec
+from vmatte.models.own_alpha import check_own_alpha
 from vmatte.models.placement import frames_device, is_out_of_memory
 from vmatte.models.weights import Progress
 from vmatte.options import Screen
@@ -86,6 +87,7 @@ def matte_still(
 ) -> tuple[MatteBatch, ScreenKey | None]:
     """The frame with its settled matte, before edges and masks; and what keys its screen, where it has one."""
     spec = network.choice.spec
+    check_own_alpha(spec, clip.path, has_alpha=frame.alpha is not None)
     if not spec.is_key and max(frame.size) > _LONGEST * min(frame.size):
         height, width = frame.size
         raise SourceError(f"{clip.path} is {width}×{height}, which no network can see as a whole; give a part of it")
