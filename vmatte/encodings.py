@@ -14,6 +14,7 @@ MATROSKA_TICK = Fraction(1, 1000)
 
 Speed = Literal["fast", "good", "best"]
 """How much an encoder may compute for a smaller file."""
+DEFAULT_SPEED: Speed = "good"
 
 _BLOCK = 16
 _GAP = 8
@@ -85,7 +86,7 @@ class Encoding:
     animation: Animation | None = None
     """For animated pictures; the row's codec and container are those of the segments."""
     speeds: dict[Speed, dict[str, str]] = field(default_factory=dict)
-    """Options that a speed puts over `codec_options`, or an animation's; `good` is the row as it stands."""
+    """Options that a speed puts over `codec_options`, or an animation's; DEFAULT_SPEED is the row as it stands."""
     alpha_speeds: dict[Speed, dict[str, str]] = field(default_factory=dict)
     """The same for `alpha_options`."""
 
