@@ -88,7 +88,7 @@ def cost_of(row: Encoding, layer: LayerName, clip: ClipInfo, subjects: Sequence[
         )
     else:
         batches = recode(made, clip.delivery, coding, row)
-    encode(batches, path, row, coding, Fraction(clip.rate), gray=layer == "alpha")
+    encode(batches, path, row, coding, Fraction(clip.rate), is_matte=layer == "alpha")
     pixels = clip.width * clip.height * len(subjects)
     cpu_ms = (time.process_time() - started) * 1000 * _PIXELS / pixels
     files = path.iterdir() if row.is_sequence else [path]

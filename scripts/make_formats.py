@@ -162,7 +162,7 @@ def written(frames: Sent, clip: ClipInfo, encoding: Encoding, layer: LayerName, 
             encoding,
             coding,
             Fraction(25),
-            gray=layer == "alpha",
+            is_matte=layer == "alpha",
             premultiplied=form == "premultiplied",
         )
         segments.append(EncodedSegment(path, tuple(numbers)))

@@ -19,7 +19,9 @@ from PIL import Image
 
 import vmatte
 from vmatte.imaging.tonemap import hdr_light
+from vmatte.job import Runtime, make_job
 from vmatte.options import PolygonMask
+from vmatte.preview import preview
 from vmatte.video.probe import probe
 
 Tool = Callable[..., bytes]
@@ -199,3 +201,14 @@ def test_a_network_sees_hdr_as_sdr(tmp_path: Path, run_ffmpeg: Tool) -> None:
     matted, _ = vmatte.matte(clip, model="luma-key")
     found = matted.alpha[0, SIDE // 2, SIDE // 2 :: SIDE].double().numpy()
     np.testing.assert_allclose(found, SDR @ [0.2126, 0.7152, 0.0722], atol=5e-3)
+
+
+def test_a_preview_shows_the_clip_by_the_curve_of_the_render(tmp_path: Path, run_ffmpeg: Tool) -> None:
+    source = ("-f", "lavfi", "-i", "color=0xC0C0C0:s=64x48:d=0.08", "-pix_fmt", "yuv420p10le", "-c:v", "libx265")
+    tags = ("-colorspace", 9, "-color_primaries", 9, "-color_trc", 16)
+    run_ffmpeg(*source, "-x265-params", "log-level=none:max-cll=4000,300", *tags, tmp_path / "clip.mp4")
+    job = make_job(tmp_path / "clip.mp4", model="luma-key", background="navy", hold_out=EVERYWHERE)
+    sheet = np.asarray(Image.open(preview(job, Runtime(), 1))).astype(int)
+    shown, result = (sheet[32:80, left : left + 64].mean((0, 1)) for left in (8, 152))
+    assert np.abs(shown - result).max() <= 2
+    assert shown.max() < 253  # as it would not be of a clip that goes no higher than 1000 cd/m²

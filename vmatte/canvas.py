@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, lcm
@@ -15,6 +14,7 @@ from vmatte.errors import JobError
 from vmatte.job import SIDES, RenderJob
 from vmatte.options import Subject
 from vmatte.outputs import Output
+from vmatte.timecode import timecode_at
 
 _FINEST = 100_000
 """Denominator of a rate, at most: 23.976024 is 24000/1001."""
@@ -168,15 +168,6 @@ def _at_rate(clip: ClipInfo, rate: Fraction) -> tuple[ClipInfo, NDArray[np.int64
         pts=int(start / tick) + step * np.arange(frames),
         last_duration=step,
         rate=rate,
-        timecode=None if clip.timecode is None else _timecode_at(clip.timecode, clip.rate, rate),
+        timecode=None if clip.timecode is None else timecode_at(clip.timecode, clip.rate, rate),
     )
     return output, shows
-
-
-def _timecode_at(timecode: str, before: Fraction, rate: Fraction) -> str:
-    """HH:MM:SS:FF at another rate: the same second, and the frame that is on screen then."""
-    parts = re.fullmatch(r"(\d+:\d+:\d+)[:;.](\d+)", timecode)
-    of, to = (max(1, round(each)) for each in (before, rate))
-    if parts is None or of == to:
-        return timecode
-    return f"{parts[1]}:{int(parts[2]) * to // of:02}"

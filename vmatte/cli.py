@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import signal
@@ -17,9 +16,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from vmatte import __version__
+from vmatte import cli_options as option
 from vmatte.encodings import ENCODINGS
 from vmatte.errors import EXIT_ALL_FAILED, EXIT_SOME_FAILED, JobError, JobFileError, VmatteError
 from vmatte.image_cli import image
+from vmatte.terminal import fetch_lines, logs_shown, say
 
 if TYPE_CHECKING:
     from vmatte.batch.status import Board
@@ -34,12 +35,6 @@ EXIT_INCOMPLETE = 3
 EXIT_ABOVE_LIMIT = 4
 """A measured matte is above a limit of `--fail-above`."""
 EXIT_INTERRUPTED = 130
-
-LICENCE_GUARD = typer.Option(
-    "--license-guard",
-    "--licence-guard",
-    help="commercial: refuse weights that are not free for commercial use; permissive: refuse copyleft too",
-)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 models_app = typer.Typer(help="The matting models: what they are for, their licences, and whether they are here.")
@@ -112,7 +107,7 @@ def run(
             show_default="none: a cutout",
         ),
     ] = None,
-    fit: Annotated[str | None, typer.Option(help="of a plate: cover | contain | stretch", show_default="cover")] = None,
+    fit: option.Fit = None,
     play: Annotated[str | None, typer.Option(help="of a video: loop | ping-pong | hold", show_default="loop")] = None,
     output: Annotated[
         list[str] | None,
@@ -121,7 +116,7 @@ def run(
             "--outputs",
             "-o",
             help="file, or folder of pictures; may be repeated. Behind the name may stand the layer (cutout, "
-            "foreground, alpha, composite), the format and premultiplied: -o matte.mp4,alpha,hevc",
+            "foreground, alpha, composite), the format, the speed and premultiplied: -o matte.mp4,alpha,hevc",
             show_default="NAME_composite.mp4 beside the clip",
         ),
     ] = None,
@@ -131,12 +126,8 @@ def run(
     speed: Annotated[
         str | None, typer.Option(help="of the encoder: fast | good | best (smaller files)", show_default="good")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="see `vmatte models`", show_default="auto: the best for the device")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="weights to use instead of the catalogue's: a file, or a folder that holds it")
-    ] = None,
+    model: option.Model = None,
+    weights: option.Weights = None,
     start: Annotated[
         str | None,
         typer.Option(help="render from here on: frame 120f, seconds 2.5, 00:00:02.500", show_default="the beginning"),
@@ -154,46 +145,30 @@ def run(
         str | None,
         typer.Option(help="a network's matte to full size: guided (by the frame) | bilinear", show_default="guided"),
     ] = None,
-    crop: Annotated[
-        str | None, typer.Option(help="auto: the network sees only where the subject is | off", show_default="auto")
-    ] = None,
-    remove_specks: Annotated[
-        float | None, typer.Option(help="drop islands of the matte up to so many pixels wide", show_default="0")
-    ] = None,
-    fill_holes: Annotated[
-        float | None, typer.Option(help="fill its holes up to so many pixels wide", show_default="0")
-    ] = None,
-    black: Annotated[float | None, typer.Option(help="alpha up to here becomes 0", show_default="0")] = None,
-    white: Annotated[float | None, typer.Option(help="alpha from here on becomes 1", show_default="1")] = None,
-    gamma: Annotated[float | None, typer.Option(help="above 1 soft edges become denser", show_default="1")] = None,
-    choke: Annotated[
-        float | None, typer.Option(help="pixels that the edge moves in; below 0 it spreads", show_default="0")
-    ] = None,
-    feather: Annotated[float | None, typer.Option(help="pixels by which the edge is blurred", show_default="0")] = None,
+    crop: option.Crop = None,
+    remove_specks: option.RemoveSpecks = None,
+    fill_holes: option.FillHoles = None,
+    black: option.Black = None,
+    white: option.White = None,
+    gamma: option.Gamma = None,
+    choke: option.Choke = None,
+    feather: option.Feather = None,
     garbage: Annotated[
         str | None, typer.Option(help="picture or clip, white where nothing is kept: a microphone")
     ] = None,
-    hold_out: Annotated[str | None, typer.Option(help="the same, where everything is kept: a desk")] = None,
-    subject: Annotated[
-        str | None, typer.Option(help="who is kept of several: all | largest | center", show_default="all")
-    ] = None,
+    hold_out: option.HoldOut = None,
+    subject: option.Subject = None,
     subject_scale: Annotated[
         float | None, typer.Option(help="of the clip on the output; at 1 it is as high", show_default="1")
     ] = None,
-    subject_x: Annotated[
-        str | None, typer.Option(help="where its middle is: 70%, left, center or right", show_default="50%")
-    ] = None,
-    subject_y: Annotated[str | None, typer.Option(help="50%, top, center or bottom", show_default="bottom")] = None,
+    subject_x: option.SubjectX = None,
+    subject_y: option.SubjectY = None,
     screen: Annotated[
         str | None, typer.Option(help="the clip has a coloured screen: auto, green, blue or a colour; keys the edge")
     ] = None,
-    clean_plate: Annotated[str | None, typer.Option(help="picture of the screen alone")] = None,
-    despill: Annotated[
-        float | None, typer.Option(help="how much of the screen's light is taken off: 0 to 1", show_default="1")
-    ] = None,
-    foreground: Annotated[
-        str | None, typer.Option(help="colour of soft edges: estimate | source", show_default="estimate")
-    ] = None,
+    clean_plate: option.CleanPlate = None,
+    despill: option.Despill = None,
+    foreground: option.Foreground = None,
     own_alpha: Annotated[
         str | None,
         typer.Option(help="alpha that the clip has already: multiply | ignore", show_default="multiply"),
@@ -204,34 +179,24 @@ def run(
     rate: Annotated[
         str | None, typer.Option(help="frames a second: clip, plate, 25, 30000/1001", show_default="clip")
     ] = None,
-    blend: Annotated[
-        str | None, typer.Option(help="edges are mixed as light or as codes: linear | display", show_default="linear")
-    ] = None,
+    blend: option.Blend = None,
     tone_map: Annotated[
         str | None,
         typer.Option(help="of an HDR clip, composites and 8 bits become SDR: auto | off", show_default="auto"),
     ] = None,
-    light_wrap: Annotated[
-        float | None, typer.Option(help="light of the plate round the edge: 0 to 1", show_default="0")
-    ] = None,
-    color_match: Annotated[
-        float | None, typer.Option(help="the subject takes on the plate's colours: 0 to 1", show_default="0")
-    ] = None,
-    shadow: Annotated[float | None, typer.Option(help="shadow where a figure stands: 0 to 1", show_default="0")] = None,
+    light_wrap: option.LightWrap = None,
+    color_match: option.ColorMatch = None,
+    shadow: option.Shadow = None,
     grain: Annotated[float | None, typer.Option(help="the clip's grain on the plate: 0 to 2", show_default="0")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cuda, cuda:1, mps or cpu", show_default="auto: the first of them there is")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32 | fp16", show_default="auto: half on CUDA, else fp32")
-    ] = None,
+    device: option.Device = None,
+    precision: option.Precision = None,
     batch: Annotated[
         str | None, typer.Option(help="frames through the network at once", show_default="auto: by the device")
     ] = None,
     compile: Annotated[
         bool | None, typer.Option("--compile", help="let torch.compile make the network faster first")
     ] = None,
-    licence_guard: Annotated[str | None, LICENCE_GUARD] = None,
+    licence_guard: option.LicenceGuard = None,
     segment_frames: Annotated[
         int | None, typer.Option(help="frames that are lost at most when a render is cut off", show_default="240")
     ] = None,
@@ -255,8 +220,8 @@ def run(
         int | None,
         typer.Option(metavar="N", help="write only a sheet of N frames: NAME_preview.png", show_default=False),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
+    quiet: option.Quiet = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """Remove a clip's background; put another one behind it, or write a cutout with alpha."""
     from vmatte.job import Words, job_words, make_job, make_runtime, runtime_words
@@ -321,13 +286,13 @@ def run(
             from vmatte.preview import preview as render_preview
 
             sheet = render_preview(job, runtime, preview, on_weights)
-            _say(json.dumps({"preview": str(sheet)}) if as_json else str(sheet))
+            say(json.dumps({"preview": str(sheet)}) if as_json else str(sheet))
             return
         report = render_job(job, runtime, on_frames=on_frames, on_weights=on_weights)
     if as_json:
-        _say(json.dumps(_as_json(report)))
+        say(json.dumps(_as_json(report)))
     elif not quiet:
-        _say(_told(report))
+        say(_told(report))
     if report.lost:
         total = report.frames + report.lost
         _fail(
@@ -341,14 +306,6 @@ def _told(report: RenderReport) -> str:
     """What became of a render."""
     names = ", ".join(str(output.path) for output in report.outputs)
     return f"{names}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.2f} fps)"
-
-
-def _say(text: str) -> None:
-    """Print; whoever does not listen (a closed pipe, a full disk) must not change what a finished render ends with."""
-    try:
-        print(text, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _as_json(report: RenderReport) -> dict[str, object]:
@@ -383,21 +340,16 @@ def _progress(*, quiet: bool) -> Iterator[tuple[OnFrames | None, Callable[[str, 
     if quiet:
         yield None, None
         return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("vmatte")
-    logger.addHandler(handler)
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    try:
+    with logs_shown(_note):
         if sys.stderr.isatty():
             with _bars() as callbacks:
                 yield callbacks
         else:
-            yield _plain_frames(), _plain_weights()
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
+            yield _plain_frames(), fetch_lines(_note)
+
+
+def _note(text: str) -> None:
+    say(text, sys.stderr)
 
 
 @contextmanager
@@ -445,21 +397,9 @@ def _plain_frames() -> OnFrames:
         fps = done / max(now - started, 1e-9)
         left = (total - done) / max(fps, 1e-9)
         line = f"{done}/{total} frames, {fps:.1f} fps, {left:.0f} s left, slowest: {_slowest(stopwatch)}"
-        print(line, file=sys.stderr, flush=True)
+        _note(line)
 
     return on_frames
-
-
-def _plain_weights() -> Callable[[str, int, int], None]:
-    told: dict[str, int] = {}
-
-    def on_weights(name: str, done: int, total: int) -> None:
-        tenths = 10 * done // max(total, 1)
-        if tenths > told.get(name, -1):
-            told[name] = tenths
-            print(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
-
-    return on_weights
 
 
 def _slowest(stopwatch: Stopwatch) -> str:
@@ -489,8 +429,8 @@ def batch(
         Path | None, typer.Option(help="how far each job is, as JSON", show_default="JOBS.status.json")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="render all anew, replace outputs")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
+    quiet: option.Quiet = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """Render the jobs of a file, several at once; what an earlier run has done is not done again."""
     from vmatte.batch.display import counts, shown
@@ -525,9 +465,9 @@ def batch(
         except _Interrupted:
             _fail(f"interrupted; {counts(board)}; the same command goes on from here", EXIT_INTERRUPTED)
     if as_json:
-        _say(json.dumps(board.as_json()))
+        say(json.dumps(board.as_json()))
     elif not quiet:
-        _say(counts(board))
+        say(counts(board))
     _end_batch(board)
 
 
@@ -565,7 +505,7 @@ def _check_jobs(entries: list[Entry], board: Board, *, costs: bool, quiet: bool,
         if plans:
             shown |= {"plans": [asdict(each) for each in plans], "disk_bytes": disk_needed(plans)}
             shown["seconds"] = seconds_needed(plans)
-        _say(json.dumps(shown))
+        say(json.dumps(shown))
     for problem in found:
         print(f"vmatte: {problem.where}: {problem.error}", file=sys.stderr)
     if found:
@@ -576,10 +516,10 @@ def _check_jobs(entries: list[Entry], board: Board, *, costs: bool, quiet: bool,
     if quiet or as_json:
         return
     if not costs:
-        _say(f"{len(entries)} job{'' if len(entries) == 1 else 's'}, nothing wrong")
+        say(f"{len(entries)} job{'' if len(entries) == 1 else 's'}, nothing wrong")
         return
     for line in costs_table(plans):
-        _say(line)
+        say(line)
 
 
 @app.command()
@@ -590,7 +530,7 @@ def watch(
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="as for batch")] = None,
     poll: Annotated[float, typer.Option(min=0.1, help="seconds between two looks")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="end when nothing is left to do")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+    quiet: option.Quiet = False,
 ) -> None:
     """Render every clip that is dropped into a folder, each once, when all of it is there."""
     from vmatte.jobfile import read_jobs
@@ -614,7 +554,7 @@ def watch(
                 report = render_job(moved, runtime, on_frames=on_frames, on_weights=on_weights)
             made += [output.path for output in report.outputs]
             if not quiet:
-                _say(_told(report))
+                say(_told(report))
         return made
 
     entries_of(folder / "one.mp4", folder / "other.mp4")  # mistakes are told now, not with the first clip
@@ -635,7 +575,7 @@ def measure(
     fail_above: Annotated[
         list[str] | None, typer.Option(metavar="METRIC=NUMBER", help="end with code 4 above it; may be repeated")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+    quiet: option.Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Measure a matte: against the true one (MAD, MSE, Grad, Conn, dtSSD), or for flicker against its source."""
@@ -656,12 +596,12 @@ def measure(
     if json_file is not None:
         write_report(json_file, json.dumps(measurement_as_json(measurement, every_frame=True)))
     if as_json:
-        _say(json.dumps(measurement_as_json(measurement, every_frame=False)))
+        say(json.dumps(measurement_as_json(measurement, every_frame=False)))
     elif not quiet:
         for name, value in measurement.values():
-            _say(f"{name:20} {'not measured' if value is None else f'{value:.3f}'}")
+            say(f"{name:20} {'not measured' if value is None else f'{value:.3f}'}")
         if measurement.suspects:
-            _say(f"{'look at frames':20} {', '.join(str(each.measures.number) for each in measurement.suspects)}")
+            say(f"{'look at frames':20} {', '.join(str(each.measures.number) for each in measurement.suspects)}")
     broken = list(broken_limits(measurement, limits))
     if broken:
         _fail(f"{predicted}: {'; '.join(broken)}", EXIT_ABOVE_LIMIT)
@@ -672,7 +612,7 @@ def schema() -> None:
     """Print the JSON schema of job files, for editors."""
     from vmatte.jobfile import schema as schema_of_job_files
 
-    _say(json.dumps(schema_of_job_files(), indent=2))
+    say(json.dumps(schema_of_job_files(), indent=2))
 
 
 @app.command()
@@ -747,7 +687,7 @@ def bench(
             on_line=lambda line: print(line, file=sys.stderr, flush=True),
             on_weights=on_weights,
         )
-    _say(report.as_markdown())
+    say(report.as_markdown())
     for file, text in ((json_file, report.as_json()), (markdown, report.as_markdown())):
         if file is not None:
             write_report(file, text)
@@ -766,7 +706,7 @@ def _check_writable(file: Path) -> None:
 
 
 @models_app.callback(invoke_without_command=True)
-def models(context: typer.Context, licence_guard: Annotated[str | None, LICENCE_GUARD] = None) -> None:
+def models(context: typer.Context, licence_guard: option.LicenceGuard = None) -> None:
     """List the models: name, licence, size, whether the weights are here, and what each is for."""
     if context.invoked_subcommand is not None:
         if licence_guard is not None:
@@ -822,7 +762,7 @@ def list_mattes(
 
     entries = list_kept()
     if as_json:
-        _say(json.dumps({"mattes": [_entry_as_json(entry) for entry in entries]}))
+        say(json.dumps({"mattes": [_entry_as_json(entry) for entry in entries]}))
     else:
         _say_entries(entries, "in all")
 
@@ -837,7 +777,7 @@ def prune_mattes(
 
     removed = prune(_bytes_of(max_size))
     if as_json:
-        _say(json.dumps({"removed": [_entry_as_json(entry) for entry in removed]}))
+        say(json.dumps({"removed": [_entry_as_json(entry) for entry in removed]}))
     else:
         _say_entries(removed, "removed")
 
@@ -857,12 +797,12 @@ def _say_entries(entries: list[KeptEntry], what: str) -> None:
     from datetime import datetime
 
     if entries:
-        _say(f"{'last used':17} {'size':>10} {'frames':>7} {'model':20} clip")
+        say(f"{'last used':17} {'size':>10} {'frames':>7} {'model':20} clip")
     for entry in entries:
         used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
         frames, model, clip = (str(entry.about.get(name, "?")) for name in ("frames", "model", "clip"))
-        _say(f"{used:17} {entry.bytes / 1e6:7.1f} MB {frames:>7} {model:20} {clip}")
-    _say(f"{len(entries)} {what}, {sum(entry.bytes for entry in entries) / 1e6:.1f} MB")
+        say(f"{used:17} {entry.bytes / 1e6:7.1f} MB {frames:>7} {model:20} {clip}")
+    say(f"{len(entries)} {what}, {sum(entry.bytes for entry in entries) / 1e6:.1f} MB")
 
 
 def _entry_as_json(entry: KeptEntry) -> dict[str, object]:

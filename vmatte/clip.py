@@ -23,6 +23,7 @@ class ColorTags:
 FLOAT_BITS = 32
 """Codes of so many bits are no integers: float32 in [0, 1]."""
 LINEAR = 8  # H.273's transfer of codes in proportion to light
+SRGB = 13  # H.273's transfer of sRGB
 RGB_MATRIX = 0  # H.273: "identity"; the planes are G, B, R
 UNSPECIFIED = 2
 BT709 = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)
@@ -37,7 +38,20 @@ DEFAULT_PEAK = 1000.0
 """cd/m² of the brightest in an HDR clip that does not say it: what most are graded on, and HLG is specified for."""
 MATRICES = (RGB_MATRIX, 1, 4, 5, 6, 7, 9, 10)
 """Those that vmatte knows."""
+CHROMATICITIES = {
+    1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), (0.3127, 0.3290)),
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), (0.3127, 0.3290)),
+    11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.314, 0.351)),
+    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.3127, 0.3290)),
+}
+"""x and y of red, green, blue and white (H.273, table 2), by primaries."""
 _LIKE_BT709 = (0, 1, 2, 4, 5, 6, 7)  # unspecified, BT.709, and the primaries and transfers of BT.601's time
+
+
+def luma_ends(bits: int, *, full_range: bool) -> tuple[int, int]:
+    """The luma codes of black and white (ITU-T H.273)."""
+    unit = 1 << (bits - 8)
+    return (0, (1 << bits) - 1) if full_range else (16 * unit, 235 * unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +68,7 @@ class Coding:
     @property
     def luma_ends(self) -> tuple[int, int]:
         """The luma codes of black and white."""
-        unit = 1 << (self.bits - 8)
-        return (0, (1 << self.bits) - 1) if self.color.full_range else (16 * unit, 235 * unit)
+        return luma_ends(self.bits, full_range=self.color.full_range)
 
 
 @dataclass(frozen=True, slots=True)

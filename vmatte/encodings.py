@@ -9,8 +9,12 @@ from typing import Literal
 THREADS = 4
 """x264 and VP9 write other bytes on other numbers of threads: fixed, so that every machine writes the same file."""
 
+MATROSKA_TICK = Fraction(1, 1000)
+"""Seconds: what Matroska and WebM count time in."""
+
 Speed = Literal["fast", "good", "best"]
 """How much an encoder may compute for a smaller file."""
+DEFAULT_SPEED: Speed = "good"
 
 _BLOCK = 16
 _GAP = 8
@@ -82,7 +86,7 @@ class Encoding:
     animation: Animation | None = None
     """For animated pictures; the row's codec and container are those of the segments."""
     speeds: dict[Speed, dict[str, str]] = field(default_factory=dict)
-    """Options that a speed puts over `codec_options`, or an animation's; `good` is the row as it stands."""
+    """Options that a speed puts over `codec_options`, or an animation's; DEFAULT_SPEED is the row as it stands."""
     alpha_speeds: dict[Speed, dict[str, str]] = field(default_factory=dict)
     """The same for `alpha_options`."""
 
@@ -129,8 +133,13 @@ class Encoding:
 
     @property
     def is_matroska(self) -> bool:
-        """Whether its times are whole milliseconds."""
+        """Whether its times are whole milliseconds (MATROSKA_TICK)."""
         return self.container in ("matroska", "webm")
+
+    @property
+    def is_quicktime(self) -> bool:
+        """Whether its times are exact, its sound can begin within a packet, and a box of its own tells its colour."""
+        return self.container in ("mp4", "mov")
 
     @property
     def half(self) -> bool:
@@ -168,16 +177,19 @@ _X265 = {"preset": "fast", "crf": "18", "x265-params": "open-gop=0:info=0:log-le
 # From preset 10 upwards the encoder warns of visible artefacts.
 _SVT_AV1 = {"preset": "8", "crf": "22", "g": "120", "svtav1-params": "lp=4"}
 _NVENC = {"preset": "p5", "rc": "constqp", "qp": "19", "g": "120", "forced-idr": "1"}
+# "up" with level 1 costs a fifth of the default "paeth", for files a tenth larger.
 _PNG = {"compression_level": "1", "pred": "up"}
 _TIFF = {"compression_algo": "deflate"}
 
-
-_PRORES_MATTE = {"global_quality": "118"}
+_QUANTISER = 118
+"""FFmpeg's unit of `global_quality`."""
+_PRORES_MATTE = {"global_quality": str(_QUANTISER)}
 
 
 def _prores(profile: str, quantiser: int) -> dict[str, str]:
     # A fixed quantiser: the default rate control searches for one, at five times the cost for the same picture.
-    return {"profile": profile, "vendor": "apl0", "global_quality": str(118 * quantiser)}
+    options = {"profile": profile, "vendor": "apl0", "global_quality": str(_QUANTISER * quantiser)}
+    return options | {"alpha_bits": "16"} if profile.startswith("4444") else options
 
 
 def _mp4(
@@ -297,72 +309,6 @@ def _exr(name: str, number: str, plays: str, *, colour: Literal["rgb", "linear"]
     return _pictures(name, "exr", formats, 32, options, plays, suffix=".exr", colour=colour, premultiplied=True)
 
 
-_EDITORS = "Premiere Pro, Final Cut Pro, DaVinci Resolve, After Effects, Nuke"
-_DEEP_H264 = "FFmpeg-based players (VLC, mpv); few phones and browsers"
-_HEVC_PLAYS = "Apple devices, Windows with its HEVC extension, VLC, editors"
-_AV1_PLAYS = "Chrome, Firefox, Edge, Safari on recent Apple devices, VLC"
-_COMPOSITORS = "Nuke, Fusion, After Effects, Blender, Houdini"
-
-_MORE = (
-    _mp4("h264-10bit", "libx264", 10, _X264, _DEEP_H264),
-    _mp4("hevc", "libx265", 8, _X265, _HEVC_PLAYS, codec_tag="hvc1"),
-    _mp4("hevc-10bit", "libx265", 10, _X265, _HEVC_PLAYS, codec_tag="hvc1"),
-    _mp4("av1", "libsvtav1", 8, _SVT_AV1, _AV1_PLAYS, even_size=False),
-    _mp4("av1-10bit", "libsvtav1", 10, _SVT_AV1, _AV1_PLAYS, even_size=False),
-    _mp4("h264-nvenc", "h264_nvenc", 8, _NVENC, "everything"),
-    _mp4("hevc-nvenc", "hevc_nvenc", 8, _NVENC, _HEVC_PLAYS, codec_tag="hvc1"),
-    _mp4("hevc-nvenc-10bit", "hevc_nvenc", 10, _NVENC, _HEVC_PLAYS, pix_fmt="p010le", codec_tag="hvc1"),
-    _mp4("av1-nvenc", "av1_nvenc", 8, _NVENC, _AV1_PLAYS),
-    _mov(
-        "prores4444xq",
-        "prores_ks",
-        "yuv444p10le",
-        "yuva444p10le",
-        10,
-        {**_prores("4444xq", 1), "alpha_bits": "16"},
-        _EDITORS,
-    ),
-    _mov("prores422hq", "prores_ks", "yuv422p10le", None, 10, _prores("hq", 2), _EDITORS),
-    _mov("qtrle", "qtrle", "rgb24", "argb", 8, {"g": "60"}, "QuickTime 7, After Effects, editors", colour="rgb"),
-    Encoding(
-        name="ffv1",
-        suffix=".mkv",
-        container="matroska",
-        codec="ffv1",
-        pix_fmt=None,
-        pix_fmt_alpha="yuva420p10le",
-        bits=16,
-        alpha_bits=10,
-        even_size=False,
-        codec_options={"level": "3", "slicecrc": "1", "g": "1"},
-        container_options={"fflags": "+bitexact"},
-        thread_type="AUTO",
-        thread_count=THREADS,
-        audio=(*_MP4_AUDIO, *_PCM, "vorbis", "mp2", "dts"),
-        audio_codec="flac",
-        plays="FFmpeg-based players; archives",
-        pix_fmt_gray="gray16le",
-        matte_tolerance=0.0,
-    ),
-    _pictures(
-        "png16",
-        "png",
-        ("rgb48be", "rgba64be", "gray16be"),
-        16,
-        _PNG,
-        "Photoshop, After Effects, compositors",
-        suffix=".png",
-    ),
-    _exr("exr", "half", _COMPOSITORS),
-    _exr("exr-float", "float", _COMPOSITORS),
-    _exr("exr-display", "half", f"{_COMPOSITORS}, told that it is display-coded", colour="rgb"),
-    _pictures("tiff", "tiff", ("rgb24", "rgba", "gray"), 8, _TIFF, "Photoshop, editors", suffix=".tif"),
-    _pictures(
-        "tiff16", "tiff", ("rgb48le", "rgba64le", "gray16le"), 16, _TIFF, "Photoshop, compositors", suffix=".tif"
-    ),
-)
-
-
 def _sticker(
     name: str,
     animation: Animation,
@@ -396,183 +342,154 @@ def _sticker(
     )
 
 
-_STICKERS = (
-    _sticker(
-        "webp",
-        # Alpha is without loss whatever the quality of the colour.
-        Animation("libwebp_anim", "webp", {"quality": "85", "compression_level": "3"}, Fraction(1, 1000)),
-        "every browser, messengers",
-        speeds={"fast": {"compression_level": "1"}, "best": {"compression_level": "6"}},
-    ),
-    _sticker(
-        "apng",
-        Animation("apng", "apng", {"compression_level": "6", "pred": "up"}, Fraction(1, 1000)),
-        "every browser",
-        speeds={"fast": {"compression_level": "1"}, "best": {"compression_level": "9", "pred": "mixed"}},
-    ),
-    _sticker(
-        "gif",
-        # Browsers show a frame of one hundredth for ten. Ordered dither stands still where the picture does.
-        Animation("gif", "gif", {}, Fraction(1, 100), shortest=2, dither="dither=bayer:bayer_scale=3"),
-        "everything; edges are hard",
-        alpha_tolerance=128.0,
-        luma_psnr_db=0.0,  # what is softer than half is clear, and has no colour
-    ),
-)
+def _stacked(row: Encoding) -> Encoding:
+    """The same of cutouts whose colour lies above their matte."""
+    return replace(row, pix_fmt_alpha=row.pix_fmt, alpha_bits=row.bits, matte_options=None, stacked=True)
+
+
+_EDITORS = "Premiere Pro, Final Cut Pro, DaVinci Resolve, After Effects, Nuke"
+_DEEP_H264 = "FFmpeg-based players (VLC, mpv); few phones and browsers"
+_HEVC_PLAYS = "Apple devices, Windows with its HEVC extension, VLC, editors"
+_AV1_PLAYS = "Chrome, Firefox, Edge, Safari on recent Apple devices, VLC"
+_DEEP_PNG = "Photoshop, After Effects, compositors"
+_COMPOSITORS = "Nuke, Fusion, After Effects, Blender, Houdini"
 
 ENCODINGS: dict[str, Encoding] = {
-    "mp4": Encoding(
-        name="mp4",
-        suffix=".mp4",
-        container="mp4",
-        codec="libx264",
-        pix_fmt="yuv420p",
-        pix_fmt_alpha=None,
-        bits=8,
-        alpha_bits=0,
-        even_size=True,
-        # With mbtree x264 does not write the same bytes twice on a processor with AVX-512 (measured).
-        codec_options={"preset": "veryfast", "crf": "18", "x264-params": "mbtree=0"},
-        container_options={"movflags": "faststart+write_colr", "write_tmcd": "1"},
-        thread_type="AUTO",
-        thread_count=THREADS,
-        audio=_MP4_AUDIO,
-        audio_codec="aac",
-        plays="everything",
-        matte_options={"crf": "8"},
-        speeds=_X264_SPEEDS,
-    ),
-    "prores4444": Encoding(
-        name="prores4444",
-        suffix=".mov",
-        container="mov",
-        codec="prores_ks",
-        pix_fmt="yuv444p10le",
-        pix_fmt_alpha="yuva444p10le",
-        bits=10,
-        alpha_bits=10,
-        even_size=False,
-        codec_options=_prores("4444", 2) | {"alpha_bits": "16"},
-        container_options=_MOV,
-        thread_type="FRAME",
-        thread_count=0,
-        audio=_MOV_AUDIO,
-        audio_codec="pcm_s24le",
-        plays=_EDITORS,
-        matte_options=_PRORES_MATTE,
-        matte_tolerance=8.0,
-        speeds={"fast": {"global_quality": str(118 * 4)}, "best": {"global_quality": str(118)}},
-    ),
-    "webm": Encoding(
-        name="webm",
-        suffix=".webm",
-        container="webm",
-        codec="libvpx-vp9",
-        pix_fmt="yuv420p",
-        pix_fmt_alpha="yuva420p",
-        bits=8,
-        alpha_bits=8,
-        even_size=False,
-        codec_options={"crf": "18", **_VP9},
-        container_options={"fflags": "+bitexact"},  # else a random id makes every file another one
-        thread_type="AUTO",
-        thread_count=THREADS,
-        # libvpx's own alpha shares the colour's quality, and leaves soft hair up to 40 of 255 off.
-        alpha_options={"lossless": "1", **_VP9},
-        audio=("opus", "vorbis"),
-        audio_codec="libopus",
-        plays="Chrome, Firefox, Edge; not Safari",
-        matte_options={"crf": "0", "lossless": "1"},
-        matte_tolerance=0.0,
-        speeds={"fast": {"cpu-used": "8"}, "best": {"deadline": "good", "cpu-used": "2"}},
-        # Without loss 8 is no quicker than 7, and "good" no smaller than "realtime".
-        alpha_speeds={"fast": {"cpu-used": "7"}, "best": {"cpu-used": "5"}},
-    ),
-    "hevc-alpha": Encoding(
-        name="hevc-alpha",
-        suffix=".mov",
-        container="mov",
-        codec="hevc_videotoolbox",
-        pix_fmt="yuv420p",
-        pix_fmt_alpha="bgra",
-        bits=8,
-        alpha_bits=8,
-        even_size=True,
-        codec_options={"alpha_quality": "1", "allow_sw": "1", "q": "65"},
-        container_options=_MOV,
-        thread_type="AUTO",
-        thread_count=0,
-        audio=_MOV_AUDIO,
-        audio_codec="aac",
-        plays="Safari; made on macOS alone",
-        codec_tag="hvc1",
-        alpha_tolerance=48.0,
-    ),
-    "stacked": Encoding(
-        name="stacked",
-        suffix=".mp4",
-        container="mp4",
-        codec="libx264",
-        pix_fmt="yuv420p",
-        pix_fmt_alpha="yuv420p",
-        bits=8,
-        alpha_bits=8,
-        even_size=True,
-        codec_options=_X264 | {"crf": "15"},
-        container_options=_MP4,
-        thread_type="AUTO",
-        thread_count=THREADS,
-        audio=_MP4_AUDIO,
-        audio_codec="aac",
-        plays="docs/player, in any browser",
-        stacked=True,
-        speeds=_X264_SPEEDS,
-    ),
-    "stacked-hevc": Encoding(
-        name="stacked-hevc",
-        suffix=".mp4",
-        container="mp4",
-        codec="libx265",
-        pix_fmt="yuv420p",
-        pix_fmt_alpha="yuv420p",
-        bits=8,
-        alpha_bits=8,
-        even_size=True,
-        codec_options=_X265 | {"crf": "14"},
-        container_options=_MP4,
-        thread_type="AUTO",
-        thread_count=THREADS,
-        codec_tag="hvc1",
-        audio=_MP4_AUDIO,
-        audio_codec="aac",
-        plays="docs/player, where the browser plays HEVC",
-        stacked=True,
-        speeds={"fast": {"preset": "ultrafast"}, "best": {"preset": "slow"}},
-    ),
-    "png": Encoding(
-        name="png",
-        suffix="",
-        container="image2",
-        codec="png",
-        pix_fmt="rgb24",
-        pix_fmt_alpha="rgba",
-        bits=8,
-        alpha_bits=8,
-        even_size=False,
-        # "up" with level 1 costs a fifth of the default "paeth", for files a tenth larger.
-        codec_options={"compression_level": "1", "pred": "up"},
-        container_options={},
-        thread_type="AUTO",
-        thread_count=0,
-        plays="everything",
-        colour="rgb",
-        pix_fmt_gray="gray",
-        picture_suffix=".png",
-        matte_tolerance=0.0,
-        speeds={"best": {"compression_level": "6", "pred": "mixed"}},
-    ),
-    **{row.name: row for row in _MORE},
-    **{row.name: row for row in _STICKERS},
+    row.name: row
+    for row in (
+        replace(_mp4("mp4", "libx264", 8, _X264, "everything"), speeds=_X264_SPEEDS),
+        replace(
+            _mov("prores4444", "prores_ks", "yuv444p10le", "yuva444p10le", 10, _prores("4444", 2), _EDITORS),
+            speeds={"fast": {"global_quality": str(_QUANTISER * 4)}, "best": {"global_quality": str(_QUANTISER)}},
+        ),
+        Encoding(
+            name="webm",
+            suffix=".webm",
+            container="webm",
+            codec="libvpx-vp9",
+            pix_fmt="yuv420p",
+            pix_fmt_alpha="yuva420p",
+            bits=8,
+            alpha_bits=8,
+            even_size=False,
+            codec_options={"crf": "18", **_VP9},
+            container_options={"fflags": "+bitexact"},  # else a random id makes every file another one
+            thread_type="AUTO",
+            thread_count=THREADS,
+            # libvpx's own alpha shares the colour's quality, and leaves soft hair up to 40 of 255 off.
+            alpha_options={"lossless": "1", **_VP9},
+            audio=("opus", "vorbis"),
+            audio_codec="libopus",
+            plays="Chrome, Firefox, Edge; not Safari",
+            matte_options={"crf": "0", "lossless": "1"},
+            matte_tolerance=0.0,
+            speeds={"fast": {"cpu-used": "8"}, "best": {"deadline": "good", "cpu-used": "2"}},
+            # Without loss 8 is no quicker than 7, and "good" no smaller than "realtime".
+            alpha_speeds={"fast": {"cpu-used": "7"}, "best": {"cpu-used": "5"}},
+        ),
+        Encoding(
+            name="hevc-alpha",
+            suffix=".mov",
+            container="mov",
+            codec="hevc_videotoolbox",
+            pix_fmt="yuv420p",
+            pix_fmt_alpha="bgra",
+            bits=8,
+            alpha_bits=8,
+            even_size=True,
+            codec_options={"alpha_quality": "1", "allow_sw": "1", "q": "65"},
+            container_options=_MOV,
+            thread_type="AUTO",
+            thread_count=0,
+            audio=_MOV_AUDIO,
+            audio_codec="aac",
+            plays="Safari; made on macOS alone",
+            codec_tag="hvc1",
+            alpha_tolerance=48.0,
+        ),
+        replace(
+            _stacked(_mp4("stacked", "libx264", 8, _X264 | {"crf": "15"}, "docs/player, in any browser")),
+            speeds=_X264_SPEEDS,
+        ),
+        replace(
+            _stacked(
+                _mp4(
+                    "stacked-hevc",
+                    "libx265",
+                    8,
+                    _X265 | {"crf": "14"},
+                    "docs/player, where the browser plays HEVC",
+                    codec_tag="hvc1",
+                )
+            ),
+            speeds={"fast": {"preset": "ultrafast"}, "best": {"preset": "slow"}},
+        ),
+        replace(
+            _pictures("png", "png", ("rgb24", "rgba", "gray"), 8, _PNG, "everything", suffix=".png"),
+            speeds={"best": {"compression_level": "6", "pred": "mixed"}},
+        ),
+        _mp4("h264-10bit", "libx264", 10, _X264, _DEEP_H264),
+        _mp4("hevc", "libx265", 8, _X265, _HEVC_PLAYS, codec_tag="hvc1"),
+        _mp4("hevc-10bit", "libx265", 10, _X265, _HEVC_PLAYS, codec_tag="hvc1"),
+        _mp4("av1", "libsvtav1", 8, _SVT_AV1, _AV1_PLAYS, even_size=False),
+        _mp4("av1-10bit", "libsvtav1", 10, _SVT_AV1, _AV1_PLAYS, even_size=False),
+        _mp4("h264-nvenc", "h264_nvenc", 8, _NVENC, "everything"),
+        _mp4("hevc-nvenc", "hevc_nvenc", 8, _NVENC, _HEVC_PLAYS, codec_tag="hvc1"),
+        _mp4("hevc-nvenc-10bit", "hevc_nvenc", 10, _NVENC, _HEVC_PLAYS, pix_fmt="p010le", codec_tag="hvc1"),
+        _mp4("av1-nvenc", "av1_nvenc", 8, _NVENC, _AV1_PLAYS),
+        _mov("prores4444xq", "prores_ks", "yuv444p10le", "yuva444p10le", 10, _prores("4444xq", 1), _EDITORS),
+        _mov("prores422hq", "prores_ks", "yuv422p10le", None, 10, _prores("hq", 2), _EDITORS),
+        _mov("qtrle", "qtrle", "rgb24", "argb", 8, {"g": "60"}, "QuickTime 7, After Effects, editors", colour="rgb"),
+        Encoding(
+            name="ffv1",
+            suffix=".mkv",
+            container="matroska",
+            codec="ffv1",
+            pix_fmt=None,
+            pix_fmt_alpha="yuva420p10le",
+            bits=16,
+            alpha_bits=10,
+            even_size=False,
+            codec_options={"level": "3", "slicecrc": "1", "g": "1"},
+            container_options={"fflags": "+bitexact"},
+            thread_type="AUTO",
+            thread_count=THREADS,
+            audio=(*_MP4_AUDIO, *_PCM, "vorbis", "mp2", "dts"),
+            audio_codec="flac",
+            plays="FFmpeg-based players; archives",
+            pix_fmt_gray="gray16le",
+            matte_tolerance=0.0,
+        ),
+        _pictures("png16", "png", ("rgb48be", "rgba64be", "gray16be"), 16, _PNG, _DEEP_PNG, suffix=".png"),
+        _exr("exr", "half", _COMPOSITORS),
+        _exr("exr-float", "float", _COMPOSITORS),
+        _exr("exr-display", "half", f"{_COMPOSITORS}, told that it is display-coded", colour="rgb"),
+        _pictures("tiff", "tiff", ("rgb24", "rgba", "gray"), 8, _TIFF, "Photoshop, editors", suffix=".tif"),
+        _pictures(
+            "tiff16", "tiff", ("rgb48le", "rgba64le", "gray16le"), 16, _TIFF, "Photoshop, compositors", suffix=".tif"
+        ),
+        _sticker(
+            "webp",
+            # Alpha is without loss whatever the quality of the colour.
+            Animation("libwebp_anim", "webp", {"quality": "85", "compression_level": "3"}, Fraction(1, 1000)),
+            "every browser, messengers",
+            speeds={"fast": {"compression_level": "1"}, "best": {"compression_level": "6"}},
+        ),
+        _sticker(
+            "apng",
+            Animation("apng", "apng", {"compression_level": "6", "pred": "up"}, Fraction(1, 1000)),
+            "every browser",
+            speeds={"fast": {"compression_level": "1"}, "best": {"compression_level": "9", "pred": "mixed"}},
+        ),
+        _sticker(
+            "gif",
+            # Browsers show a frame of one hundredth for ten. Ordered dither stands still where the picture does.
+            Animation("gif", "gif", {}, Fraction(1, 100), shortest=2, dither="dither=bayer:bayer_scale=3"),
+            "everything; edges are hard",
+            alpha_tolerance=128.0,
+            luma_psnr_db=0.0,  # what is softer than half is clear, and has no colour
+        ),
+    )
 }
 """The first of several rows with one extension is the one that the extension alone asks for."""
 

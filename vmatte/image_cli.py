@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmatte import cli_options as option
 from vmatte.errors import JobError, PicturesError
 from vmatte.stills.formats import FORMATS
 from vmatte.stills.sizes import COLORS, ID_PHOTOS, SHEETS_MM, find_id_photo, find_sheet
+from vmatte.terminal import say
 
 if TYPE_CHECKING:
     from vmatte.job import Words
@@ -30,7 +32,7 @@ def image(
             show_default="none: a cutout; white for ID photos",
         ),
     ] = None,
-    fit: Annotated[str | None, typer.Option(help="of a plate: cover | contain | stretch", show_default="cover")] = None,
+    fit: option.Fit = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -58,93 +60,56 @@ def image(
         str | None,
         typer.Option(help=f"print ID photos on paper too: {' | '.join(SHEETS_MM)} | WxHmm", show_default=False),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="see `vmatte models`", show_default="auto: the best for the device")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="weights to use instead of the catalogue's: a file, or a folder that holds it")
-    ] = None,
+    model: option.Model = None,
+    weights: option.Weights = None,
     upsample: Annotated[
         str | None,
         typer.Option(help="a network's matte to full size: guided (by the picture) | bilinear", show_default="guided"),
     ] = None,
-    crop: Annotated[
-        str | None, typer.Option(help="auto: the network sees only where the subject is | off", show_default="auto")
-    ] = None,
-    remove_specks: Annotated[
-        float | None, typer.Option(help="drop islands of the matte up to so many pixels wide", show_default="0")
-    ] = None,
-    fill_holes: Annotated[
-        float | None, typer.Option(help="fill its holes up to so many pixels wide", show_default="0")
-    ] = None,
-    black: Annotated[float | None, typer.Option(help="alpha up to here becomes 0", show_default="0")] = None,
-    white: Annotated[float | None, typer.Option(help="alpha from here on becomes 1", show_default="1")] = None,
-    gamma: Annotated[float | None, typer.Option(help="above 1 soft edges become denser", show_default="1")] = None,
-    choke: Annotated[
-        float | None, typer.Option(help="pixels that the edge moves in; below 0 it spreads", show_default="0")
-    ] = None,
-    feather: Annotated[float | None, typer.Option(help="pixels by which the edge is blurred", show_default="0")] = None,
+    crop: option.Crop = None,
+    remove_specks: option.RemoveSpecks = None,
+    fill_holes: option.FillHoles = None,
+    black: option.Black = None,
+    white: option.White = None,
+    gamma: option.Gamma = None,
+    choke: option.Choke = None,
+    feather: option.Feather = None,
     garbage: Annotated[str | None, typer.Option(help="picture, white where nothing is kept: a microphone")] = None,
-    hold_out: Annotated[str | None, typer.Option(help="the same, where everything is kept: a desk")] = None,
-    subject: Annotated[
-        str | None, typer.Option(help="who is kept of several: all | largest | center", show_default="all")
-    ] = None,
+    hold_out: option.HoldOut = None,
+    subject: option.Subject = None,
     subject_scale: Annotated[
         float | None, typer.Option(help="of the picture on the output; at 1 it is as high", show_default="1")
     ] = None,
-    subject_x: Annotated[
-        str | None, typer.Option(help="where its middle is: 70%, left, center or right", show_default="50%")
-    ] = None,
-    subject_y: Annotated[str | None, typer.Option(help="50%, top, center or bottom", show_default="bottom")] = None,
+    subject_x: option.SubjectX = None,
+    subject_y: option.SubjectY = None,
     screen: Annotated[
         str | None, typer.Option(help="it has a coloured screen: auto, green, blue or a colour; keys the edge")
     ] = None,
-    clean_plate: Annotated[str | None, typer.Option(help="picture of the screen alone")] = None,
-    despill: Annotated[
-        float | None, typer.Option(help="how much of the screen's light is taken off: 0 to 1", show_default="1")
-    ] = None,
-    foreground: Annotated[
-        str | None, typer.Option(help="colour of soft edges: estimate | source", show_default="estimate")
-    ] = None,
+    clean_plate: option.CleanPlate = None,
+    despill: option.Despill = None,
+    foreground: option.Foreground = None,
     own_alpha: Annotated[
         str | None, typer.Option(help="alpha that it has already: multiply | ignore", show_default="multiply")
     ] = None,
     size: Annotated[
         str | None, typer.Option(help="of the output: clip (the picture's), plate or WIDTHxHEIGHT", show_default="clip")
     ] = None,
-    blend: Annotated[
-        str | None, typer.Option(help="edges are mixed as light or as codes: linear | display", show_default="linear")
-    ] = None,
-    light_wrap: Annotated[
-        float | None, typer.Option(help="light of the plate round the edge: 0 to 1", show_default="0")
-    ] = None,
-    color_match: Annotated[
-        float | None, typer.Option(help="the subject takes on the plate's colours: 0 to 1", show_default="0")
-    ] = None,
-    shadow: Annotated[float | None, typer.Option(help="shadow where a figure stands: 0 to 1", show_default="0")] = None,
+    blend: option.Blend = None,
+    light_wrap: option.LightWrap = None,
+    color_match: option.ColorMatch = None,
+    shadow: option.Shadow = None,
     grain: Annotated[
         float | None, typer.Option(help="the picture's grain on the plate: 0 to 2", show_default="0")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cuda, cuda:1, mps or cpu", show_default="auto: the first of them there is")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32 | fp16", show_default="auto: half on CUDA, else fp32")
-    ] = None,
-    licence_guard: Annotated[
-        str | None,
-        typer.Option(
-            "--license-guard",
-            "--licence-guard",
-            help="commercial: refuse weights that are not free for commercial use; permissive: refuse copyleft too",
-        ),
-    ] = None,
+    device: option.Device = None,
+    precision: option.Precision = None,
+    licence_guard: option.LicenceGuard = None,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="leave out pictures whose outputs are there")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="replace existing outputs")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object at the end")] = False,
+    quiet: option.Quiet = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """Remove the background of pictures: cutouts, mattes, composites and ID photos.
 
@@ -233,7 +198,7 @@ def _run(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from vmatte.stills.display import describe, say, shown
+    from vmatte.stills.display import describe, shown
     from vmatte.stills.plan import find_layers, plan_stills
     from vmatte.stills.run import run_stills
 
@@ -249,10 +214,10 @@ def _run(
         reports = run_stills(stills, words, options, watcher, None if quiet or as_json else watcher.fetching)
     failed = sum(report.error is not None for report in reports)
     if as_json:
-        say(json.dumps({"pictures": [_as_json(report) for report in reports], "failed": failed}), sys.stdout)
+        say(json.dumps({"pictures": [_as_json(report) for report in reports], "failed": failed}))
     elif not quiet:
         made, spent = len(reports) - failed, sum(report.seconds for report in reports)
-        say(describe(reports[0]) if len(reports) == 1 else f"{made} pictures in {spent:.1f} s", sys.stdout)
+        say(describe(reports[0]) if len(reports) == 1 else f"{made} pictures in {spent:.1f} s")
     if failed:
         raise PicturesError(failed, len(reports))
 

@@ -162,6 +162,17 @@ class RenderJob(Record):
         return self.model_copy(update=moved)
 
     @property
+    def looks(self) -> list[str]:
+        """What is asked for of how the subject belongs to its background, in words: nothing of it comes without one."""
+        options = {
+            "light wrap": self.light_wrap,
+            "color match": self.color_match,
+            "shadow": self.shadow,
+            "grain": self.grain,
+        }
+        return [name for name, option in options.items() if option is not None]
+
+    @property
     def output(self) -> Path:
         """The first one, by whose name the job is known."""
         return self.outputs[0].path

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from pydantic import model_validator
 
-from vmatte.encodings import ENCODINGS, Encoding, Speed, encoding_for_suffix
+from vmatte.encodings import DEFAULT_SPEED, ENCODINGS, Encoding, Speed, encoding_for_suffix
 from vmatte.errors import JobError
 from vmatte.options import Record
 
@@ -27,7 +27,7 @@ class Output(Record):
     layer: LayerName
     alpha: AlphaForm = "straight"
     """Of a cutout: its colours as they are, or multiplied with alpha."""
-    speed: Speed = "good"
+    speed: Speed = DEFAULT_SPEED
     """How much its encoder may compute: `fast` for drafts, `best` for a smaller file or a finer picture."""
 
     @property
@@ -122,7 +122,7 @@ def make_output(said: OutputWords, path: Path | None, *, plated: bool, alone: bo
         encoding=row.name,
         layer=layer,
         alpha=said.alpha or usual,
-        speed=said.speed or "good",
+        speed=said.speed or DEFAULT_SPEED,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from vmatte.analyse import analyse, looks_closely
 from vmatte.analysis import Analysis
 from vmatte.canvas import Canvas
-from vmatte.clip import ClipInfo, Coding
+from vmatte.clip import ClipInfo
 from vmatte.errors import JobError, SourceError
 from vmatte.frames import MatteBatch, RenderedBatch
 from vmatte.imaging.color import ycbcr_to_rgb
@@ -100,8 +101,8 @@ def _matte(
 
 def _tiles(plan: Plan, matte: MatteBatch, layer: Callable[[RenderJob, MatteBatch], RenderedBatch]) -> list[Pixels]:
     """Source, matte and result of one frame."""
-    job, coding = plan.job, matte.frames.coding
-    source = _rgb(matte.frames.luma, matte.frames.chroma, coding)
+    job, tone = plan.job, ToneMap(matte.frames.coding, plan.clip.peak)
+    source = _rgb(matte.frames.luma, matte.frames.chroma, tone)
     cutout = Output(path=job.output, encoding="prores4444", layer="cutout")
     composite = Output(path=job.output, encoding="mp4", layer="composite")
     wanted = [cutout] if isinstance(job.background, NoPlate) else [cutout, composite]
@@ -111,8 +112,12 @@ def _tiles(plan: Plan, matte: MatteBatch, layer: Callable[[RenderJob, MatteBatch
     codes = np.rint(first.alpha[0, 0].numpy() * (255 / whole)).astype(np.uint8)
     alpha = _small(np.repeat(codes[..., None], 3, axis=2))
     if others:
-        return [source, alpha, _rgb(others[0].luma, others[0].chroma, plan.canvas.composite.delivery)]
-    colours = _rgb(first.luma, first.chroma, coding).astype(np.float32)
+        return [
+            source,
+            alpha,
+            _rgb(others[0].luma, others[0].chroma, replace(tone, source=plan.canvas.composite.delivery)),
+        ]
+    colours = _rgb(first.luma, first.chroma, tone).astype(np.float32)
     share = alpha.astype(np.float32) / 255
     return [source, alpha, np.rint(colours * share + _board(alpha.shape[:2]) * (1 - share)).astype(np.uint8)]
 
@@ -126,11 +131,11 @@ def _layer(canvas: Canvas, network: Network, analysis: Analysis, job: RenderJob,
         return rendered
 
 
-def _rgb(luma: Tensor, chroma: Tensor, coding: Coding) -> Pixels:
-    """A frame's 8-bit R'G'B' at the sheet's size, SDR."""
-    rgb = ycbcr_to_rgb(luma.cpu(), chroma.cpu(), coding)
-    if coding.is_hdr:
-        rgb = tone_mapped_rgb(rgb, ToneMap(coding))
+def _rgb(luma: Tensor, chroma: Tensor, tone: ToneMap) -> Pixels:
+    """8-bit R'G'B' of a frame in `tone.source` at the sheet's size; SDR where it is HDR, by a render's own curve."""
+    rgb = ycbcr_to_rgb(luma.cpu(), chroma.cpu(), tone.source)
+    if tone.source.is_hdr:
+        rgb = tone_mapped_rgb(rgb, tone)
     return _small(rgb[0].permute(1, 2, 0).mul(255).round().to(torch.uint8).numpy())
 
 

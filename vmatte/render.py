@@ -276,14 +276,12 @@ def announce(plan: Plan) -> None:
     for output in job.outputs:
         if plan.runtime.c2pa is not None and not can_carry(output.row):
             logger.warning("%s: %s has no place for a C2PA manifest, it goes without", output.path, output.encoding)
-    looks = {"light wrap": job.light_wrap, "color match": job.color_match, "shadow": job.shadow, "grain": job.grain}
-    idle = [name for name, option in looks.items() if option is not None]
     if len(job.outputs) > 1:
         logger.info("%s", "; ".join(f"{output.path.name}: {output.what}" for output in job.outputs))
     if not job.composes and not isinstance(job.background, NoPlate):
         logger.warning("no output is a composite: nothing comes of the background")
-    elif idle and not job.composes:
-        logger.warning("a cutout has no background: nothing comes of %s", ", ".join(idle))
+    elif job.looks and not job.composes:
+        logger.warning("a cutout has no background: nothing comes of %s", ", ".join(job.looks))
     if job.color_match is not None and isinstance(job.background, BlurPlate):
         logger.warning("the blurred background is the clip's own: nothing comes of color match")
     if plan.clip.alpha and not plan.choice.spec.is_own_alpha:
@@ -666,7 +664,7 @@ def _encode(rendered: Iterator[RenderedBatch], plan: Plan, folder: SegmentFolder
                 output.row,
                 coding,
                 plan.canvas.output.rate,
-                gray=is_matte,
+                is_matte=is_matte,
                 premultiplied=output.alpha == "premultiplied",
             )
 

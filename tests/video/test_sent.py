@@ -82,7 +82,7 @@ def make(folder: Path, encoding: str, layer: LayerName = "cutout", how: Verify =
         own = [batch for batch in batches if batch.index.start in frames]
         kept = keep_sent(own, files, frames, how, is_matte=layer == "alpha")
         path = folder / f"{number}{row.suffix}"
-        written = tuple(encode(kept, path, row, coding, clip.rate, gray=layer == "alpha"))
+        written = tuple(encode(kept, path, row, coding, clip.rate, is_matte=layer == "alpha"))
         sent.append(SentSegment(files, frames, written, how))
         encoded.append(EncodedSegment(path, written))
     path = folder / f"whole{row.suffix}"

@@ -17,8 +17,9 @@ from vmatte.encodings import ENCODINGS
 from vmatte.errors import EncodeError
 from vmatte.frames import LayerBatch
 from vmatte.render import run
+from vmatte.video.encoder_frames import encoder_frames
 from vmatte.video.stacked import stack
-from vmatte.video.write import check_encoder, encode, encoder_frames
+from vmatte.video.write import check_encoder, encode
 
 BITS_8 = Coding(BT709, 8)
 FRAMES = 6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from vmatte.batch.run import Watcher
 from vmatte.batch.status import Board, JobStatus
+from vmatte.terminal import say
 
 _REFRESH_S = 0.25
 
@@ -64,11 +64,7 @@ class _Lines:
         pass
 
     def _print(self, text: str) -> None:
-        """Whoever does not listen (a closed pipe, a full disk) must not end the batch."""
-        try:
-            print(text, file=self._stream, flush=True)
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        say(text, self._stream)
 
 
 class _LiveTable:

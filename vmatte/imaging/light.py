@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vmatte.clip import Coding
+from vmatte.clip import HDR_TRANSFERS, LINEAR, SRGB, Coding
 from vmatte.imaging.blur import gaussian_blur
 from vmatte.imaging.color import chroma_taps, downsample_chroma, rgb_change_to_ycbcr, rounded, taken, ycbcr_to_rgb
 from vmatte.imaging.compositing import over
@@ -38,11 +38,11 @@ class Curve:
 
     def light(self, encoded: Tensor) -> Tensor:
         """Light of R'G'B' in [0, 1]; on a CPU within 1/8192 of it, seen as R'G'B'."""
-        return _looked_up(_light_table(self), encoded) if encoded.device.type == "cpu" else self.exact_light(encoded)
+        return looked_up(_light_table(self), encoded) if encoded.device.type == "cpu" else self.exact_light(encoded)
 
     def encoded(self, light: Tensor) -> Tensor:
         """R'G'B' of light in [0, 1]; on a CPU within 1/7281."""
-        return _looked_up(_encoded_table(self), light) if light.device.type == "cpu" else self.exact_encoded(light)
+        return looked_up(_encoded_table(self), light) if light.device.type == "cpu" else self.exact_encoded(light)
 
     def exact_light(self, encoded: Tensor) -> Tensor:
         bent = ((encoded + self.offset) * (1 / (1 + self.offset))).pow_(1 / self.exponent)
@@ -64,15 +64,14 @@ def _encoded_table(curve: Curve) -> Tensor:
     return curve.exact_encoded(torch.linspace(0, 1, 16385))
 
 
-def _looked_up(table: Tensor, values: Tensor) -> Tensor:
-    """The table's steps nearest to values in [0, 1]."""
+def looked_up(table: Tensor, values: Tensor) -> Tensor:
+    """The steps nearest to values in [0, 1] of a table, which has them evenly from 0 to 1."""
     steps = (values * (len(table) - 1)).add_(0.5).to(torch.int32)
     return table.index_select(0, steps.flatten()).view(values.shape)
 
 
 BT709_CURVE = Curve(slope=4.5, knee=0.018053968510807, offset=0.09929682680944, exponent=0.45)
 SRGB_CURVE = Curve(slope=12.92, knee=0.0031308, offset=0.055, exponent=1 / 2.4)
-_SRGB, _LINEAR, _PQ, _HLG = 13, 8, 16, 18
 
 
 def curve_of(transfer: int) -> Curve | None:
@@ -82,9 +81,9 @@ def curve_of(transfer: int) -> Curve | None:
     in a lens, before any display, and it rises from black with a slope of 4.5, where γ 2.4 would make noise of codes.
     PQ and HLG tell another picture's light, of which an SDR plate has none.
     """
-    if transfer in (_LINEAR, _PQ, _HLG):
+    if transfer in (LINEAR, *HDR_TRANSFERS):
         return None
-    return SRGB_CURVE if transfer == _SRGB else BT709_CURVE
+    return SRGB_CURVE if transfer == SRGB else BT709_CURVE
 
 
 Planes = tuple[Tensor, Tensor]

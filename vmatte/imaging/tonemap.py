@@ -17,8 +17,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from vmatte.clip import BT709, BT2020_PRIMARIES, DEFAULT_PEAK, HLG, REFERENCE_WHITE, ClipInfo, Coding
+from vmatte.clip import BT709, BT2020_PRIMARIES, CHROMATICITIES, DEFAULT_PEAK, HLG, REFERENCE_WHITE, ClipInfo, Coding
 from vmatte.imaging.color import codes_to_rgb, downsample_chroma, rgb_to_ycbcr, rounded, strips, upsample_chroma
+from vmatte.imaging.light import looked_up
 
 # SMPTE ST 2084
 _M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
@@ -37,14 +38,6 @@ _HLG_WHITE = 0.26496
 _DISPLAY_GAMMA = 2.4
 _BT2020_LUMINANCE = (0.2627, 0.6780, 0.0593)
 _BT709_LUMINANCE = (0.2126, 0.7152, 0.0722)
-
-# ITU-T H.273, table 2: x and y of red, green and blue; the white of all of them is D65.
-_D65 = (0.3127, 0.3290)
-_CHROMATICITIES = {
-    1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)),
-    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
-    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
-}
 
 _GAMUT_GAIN = 1.75
 """More than by which a colour's greatest part grows where its primaries change: that of BT.2020's red, 1.66."""
@@ -119,28 +112,29 @@ def gamut_matrix(source: int, target: int) -> Tensor:
 
 
 def _to_xyz(primaries: int) -> Tensor:
-    """SMPTE RP 177."""
+    """SMPTE RP 177; grey stays grey, whatever white the primaries have: it is BT.709's, which is D65."""
 
     def columns(points: Sequence[tuple[float, float]]) -> Tensor:
         return torch.tensor([[x / y, 1, (1 - x - y) / y] for x, y in points], dtype=torch.float64).T
 
-    corners = columns(_CHROMATICITIES.get(primaries, _CHROMATICITIES[BT2020_PRIMARIES]))
-    matrix: Tensor = corners * (torch.linalg.inv(corners) @ columns([_D65])).T
+    corners = columns(CHROMATICITIES.get(primaries, CHROMATICITIES[BT2020_PRIMARIES])[:3])
+    white = columns(CHROMATICITIES[BT709.primaries][3:])
+    matrix: Tensor = corners * (torch.linalg.inv(corners) @ white).T
     return matrix
 
 
 def tone_mapped_rgb(rgb: Tensor, tone: ToneMap) -> Tensor:
     """BT.709 R'G'B' of HDR's (T, 3, H, W), both in [0, 1], by tables: within 1/1000 of what is exact."""
     curve = _curve_of(tone, rgb.device)
-    light = _looked_up(curve.light, rgb)
+    light = looked_up(curve.light, rgb)
     if tone.source.color.transfer == HLG:
         luminance = _weighted(light, _BT2020_LUMINANCE).clamp_(min=_TINY)
         light = light.mul_(luminance.pow_(_HLG_GAMMA - 1).mul_(DEFAULT_PEAK / REFERENCE_WHITE))
     sdr = _within_gamut(torch.matmul(curve.gamut, light.flatten(2)).view(light.shape))
     most = REFERENCE_WHITE / (_GAMUT_GAIN * tone.peak)
-    sdr.mul_(_looked_up(curve.gain, sdr.amax(1, keepdim=True).mul_(most)))
+    sdr.mul_(looked_up(curve.gain, sdr.amax(1, keepdim=True).mul_(most)))
     # The root first: γ 2.4 alone is so steep at black that no even steps would do.
-    return _looked_up(curve.signal, sdr.clamp_(0, 1).sqrt_())
+    return looked_up(curve.signal, sdr.clamp_(0, 1).sqrt_())
 
 
 def tone_mapped(luma: Tensor, chroma: Tensor, tone: ToneMap) -> tuple[Tensor, Tensor]:
@@ -203,12 +197,6 @@ def _curve_of(tone: ToneMap, device: torch.device) -> _Curve:
     gamut = gamut_matrix(tone.source.color.primaries, BT709.primaries)
     tables = light, gain, steps.pow(2 / _DISPLAY_GAMMA), gamut
     return _Curve(*(table.to(torch.float32).to(device) for table in tables))
-
-
-def _looked_up(table: Tensor, values: Tensor) -> Tensor:
-    """The table's steps nearest to values in [0, 1]. A power costs a processor five times as much."""
-    steps = (values * (len(table) - 1)).add_(0.5).to(torch.int32)
-    return table.index_select(0, steps.flatten()).view(values.shape)
 
 
 def _weighted(light: Tensor, weights: tuple[float, float, float]) -> Tensor:

@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmatte.clip import BT709, ClipInfo, Coding, ColorTags, Orientation
+from vmatte.clip import BT709, SRGB, ClipInfo, Coding, ColorTags, Orientation
 from vmatte.frames import FrameBatch
 from vmatte.imaging.color import rgb_to_ycbcr, rounded, ycbcr_to_rgb
 from vmatte.stills.picture import Codes, Picture
 
-_SRGB_TRANSFER = 13
-CODING = Coding(ColorTags(BT709.matrix, BT709.primaries, _SRGB_TRANSFER, full_range=False), bits=16)
+CODING = Coding(ColorTags(BT709.matrix, BT709.primaries, SRGB, full_range=False), bits=16)
 """Limited range, like every delivery."""
 _STRIP = 256
 """Rows that are converted at once: what lies between two steps stays small, whatever the picture's size."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -12,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from vmatte.stills.run import StillReport, Watcher
+from vmatte.terminal import fetch_lines, logs_shown, say
 
 
 @contextmanager
@@ -20,17 +19,16 @@ def shown(pictures: int, stream: TextIO, *, quiet: bool) -> Iterator[Watcher]:
     if quiet:
         yield _Lines(stream, pictures, quiet=True)
         return
-    logger = logging.getLogger("vmatte")
     if stream.isatty():
         console = Console(file=stream)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:
             watcher: _Bar | _Lines = _Bar(progress, pictures)
-            with _logged(logger, watcher):
+            with logs_shown(watcher.note):
                 yield watcher
     else:
         watcher = _Lines(stream, pictures, quiet=False)
-        with _logged(logger, watcher):
+        with logs_shown(watcher.note):
             yield watcher
 
 
@@ -43,30 +41,16 @@ def describe(report: StillReport) -> str:
     return f"{', '.join(map(str, report.outputs))} ({report.seconds:.1f} s)"
 
 
-def say(text: str, stream: TextIO) -> None:
-    """Print; whoever does not listen (a closed pipe, a full disk) must not end the run."""
-    try:
-        print(text, file=stream, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 class _Lines:
     def __init__(self, stream: TextIO, pictures: int, *, quiet: bool) -> None:
         self._stream, self._pictures, self._quiet = stream, pictures, quiet
-        self._fetched: dict[str, int] = {}
+        self.fetching = fetch_lines(self.note)
 
     def ended(self, number: int, report: StillReport) -> None:
         if report.error is not None:
             self.note(f"vmatte: {report.error}")
         elif self._pictures > 1 and not self._quiet:
             self.note(f"[{number + 1}/{self._pictures}] {describe(report)}")
-
-    def fetching(self, name: str, done: int, total: int) -> None:
-        tenths = 10 * done // max(total, 1)
-        if tenths > self._fetched.get(name, -1):
-            self._fetched[name] = tenths
-            self.note(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
 
     def note(self, text: str) -> None:
         say(text, self._stream)
@@ -89,24 +73,3 @@ class _Bar:
 
     def note(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
-
-
-class _Notes(logging.Handler):
-    def __init__(self, watcher: _Bar | _Lines) -> None:
-        super().__init__(logging.INFO)
-        self._watcher = watcher
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._watcher.note(record.getMessage())
-
-
-@contextmanager
-def _logged(logger: logging.Logger, watcher: _Bar | _Lines) -> Iterator[None]:
-    handler, level = _Notes(watcher), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)

@@ -104,15 +104,9 @@ def run_stills(
     network = StillNetwork(choose(first.model, first.weights, runtime), on_weights)
     logger.info("%s", network.choice)
     layers = {writing.layer for still in stills for writing in still.writings}
-    if "composite" not in layers:
-        asked: dict[str, object] = {
-            "light wrap": first.light_wrap,
-            "color match": first.color_match,
-            "shadow": first.shadow,
-        }
-        asked |= {"grain": first.grain, "background": None if isinstance(first.background, NoPlate) else True}
-        if idle := [name for name, option in asked.items() if option is not None]:
-            logger.warning("no layer has a background: nothing comes of %s", ", ".join(idle))
+    idle = [*first.looks, *(() if isinstance(first.background, NoPlate) else ("background",))]
+    if idle and "composite" not in layers:
+        logger.warning("no layer has a background: nothing comes of %s", ", ".join(idle))
     inputs = [path for still in stills for path in _job_of(still.picture, words).files.values()]
     reports: list[StillReport] = []
     for number, still in enumerate(stills):

@@ -13,9 +13,9 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vmatte.clip import ClipInfo
+from vmatte.clip import ClipInfo, luma_ends
 from vmatte.errors import SourceError
-from vmatte.video.planes import float_planes, is_float, plane_views
+from vmatte.video.planes import float_planes, has_alpha, is_float, plane_views
 from vmatte.video.probe import open_source
 
 _SHOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -77,7 +77,7 @@ def own_alpha(frame: VideoFrame) -> tuple[NDArray[np.generic], int, int] | None:
     """Alpha codes (h, w) of a frame, and those of transparent and opaque; None of one that has no alpha, or only that
     of a palette."""
     form = frame.format
-    if not any(component.is_alpha for component in form.components) or form.has_palette:
+    if not has_alpha(frame) or form.has_palette:
         return None
     if len(frame.planes) < 4 or form.name.endswith("be"):  # swscale copies alpha as it is
         frame = frame.reformat(format="gbrap" if form.components[-1].bits <= 8 else "gbrap16le")
@@ -96,7 +96,7 @@ def alpha_of(frame: VideoFrame, where: str) -> NDArray[np.float32]:
         if form.components[0].bits < 8 or form.name.endswith("be"):
             frame = frame.reformat(format="gray" if form.components[0].bits <= 8 else form.name.replace("be", "le"))
         limited = frame.color_range == ColorRange.MPEG  # gray that says nothing is full range
-        return _scaled(plane_views(frame)[0], *_ends(frame, limited=limited))
+        return _scaled(plane_views(frame)[0], *luma_ends(frame.format.components[0].bits, full_range=not limited))
     return _brightness(frame, where)
 
 
@@ -117,17 +117,11 @@ def _brightness(frame: VideoFrame, where: str) -> NDArray[np.float32]:
         raise SourceError(
             f"{where} has no alpha and is in colour; give a clip with alpha, or a gray one whose brightness is alpha"
         )
-    return _scaled(luma, *_ends(frame, limited=limited))
+    return _scaled(luma, *luma_ends(frame.format.components[0].bits, full_range=not limited))
 
 
 def _highest(frame: VideoFrame) -> int:
     return int(2 ** frame.format.components[0].bits) - 1
-
-
-def _ends(frame: VideoFrame, *, limited: bool) -> tuple[int, int]:
-    """The luma codes of black and white."""
-    unit = 2 ** (frame.format.components[0].bits - 8)
-    return (16 * unit, 235 * unit) if limited else (0, _highest(frame))
 
 
 def _scaled(codes: NDArray[np.generic], black: int, white: int) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
@@ -12,6 +11,7 @@ import numpy as np
 
 from vmatte.clip import ClipInfo, Excerpt
 from vmatte.errors import JobError
+from vmatte.timecode import timecode_after
 from vmatte.video.probe import open_source
 
 
@@ -41,7 +41,7 @@ def excerpt(clip: ClipInfo, start: str | None, end: str | None) -> ClipInfo:
         last_duration=clip.last_duration if stop == clip.frames else int(clip.pts[stop] - clip.pts[stop - 1]),
         promised_frames=_promised(clip, end, stop) - first,
         clock_start=clip.clock_start if begin is None else begin,
-        timecode=None if clip.timecode is None else _timecode_after(clip, clip.timecode, first),
+        timecode=None if clip.timecode is None else timecode_after(clip.timecode, clip.rate, _gone(clip, first)),
         excerpt=Excerpt(clip, first, begin, until),
     )
     return replace(part, audio=tuple(track for track in clip.audio if _sounds(part, track.stream)))
@@ -62,6 +62,11 @@ def _shown(clip: ClipInfo, number: int) -> Fraction:
     """When a frame is shown, in seconds as a player counts them; of the one behind the last, when that ends."""
     time = int(clip.pts[-1]) + clip.last_duration if number == clip.frames else int(clip.pts[number])
     return time * clip.time_base - clip.clock_start
+
+
+def _gone(clip: ClipInfo, first: int) -> int:
+    """Frames at the clip's rate that have gone by before frame `first`."""
+    return round(int(clip.pts[first] - clip.pts[0]) * clip.time_base * clip.rate)
 
 
 def _promised(clip: ClipInfo, end: str | None, stop: int) -> int:
@@ -88,28 +93,3 @@ def _sounds(clip: ClipInfo, stream: int) -> bool:
         except av.error.FFmpegError:
             pass  # cut off: what came before it counts
     return False
-
-
-_TIMECODE = r"(\d+):(\d+):(\d+)([:;.])(\d+)"
-
-
-def _timecode_after(clip: ClipInfo, timecode: str, first: int) -> str:
-    """The timecode (SMPTE ST 12-1) of frame `first`, by the time that has gone by until then; it begins anew after 24
-    hours."""
-    parts = re.fullmatch(_TIMECODE, timecode)
-    if parts is None:
-        return timecode
-    per_second = max(1, round(clip.rate))
-    # Drop-frame skips numbers, never frames: two (four) at the beginning of each minute that is no multiple of ten.
-    dropped = per_second // 15 if parts[4] in ";." and per_second % 30 == 0 else 0
-    hours, minutes, seconds, frames = (int(parts[group]) for group in (1, 2, 3, 5))
-    minutes += 60 * hours
-    number = (60 * minutes + seconds) * per_second + frames - dropped * (minutes - minutes // 10)
-    number += round(int(clip.pts[first] - clip.pts[0]) * clip.time_base * clip.rate)
-    per_ten = 600 * per_second - 9 * dropped
-    number %= 144 * per_ten
-    tens, rest = divmod(number, per_ten)
-    per_minute = 60 * per_second - dropped
-    number += dropped * (9 * tens + (max(rest - dropped, 0) // per_minute if dropped else 0))
-    seconds, frames = divmod(number, per_second)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{parts[4]}{frames:02}"

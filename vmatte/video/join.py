@@ -21,10 +21,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vmatte.clip import AudioTrack, ClipInfo, Excerpt
-from vmatte.encodings import Encoding
+from vmatte.encodings import MATROSKA_TICK, Encoding
 from vmatte.errors import EncodeError
 from vmatte.video.animation import animate, shown_times
-from vmatte.video.probe import open_source
+from vmatte.video.probe import open_source, says_alpha
 from vmatte.video.write import writing
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def _gather_pictures(segments: Sequence[EncodedSegment], path: Path) -> None:
 
 def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: Encoding, path: Path) -> None:
     options = dict(encoding.container_options)
-    if encoding.container in ("mp4", "mov"):
+    if encoding.is_quicktime:
         # The file's own clock, in which it says when the picture begins; milliseconds would round that.
         options["movie_timescale"] = str(_tick(clip).denominator)
     with av.open(str(path), "w", format=encoding.container, options=options) as container:
@@ -79,9 +79,9 @@ def _join_files(segments: Sequence[EncodedSegment], clip: ClipInfo, encoding: En
             # Asked plainly for AV1 it looks for an encoder that is called as the decoder, and there is none.
             picture = container.add_stream_from_template(template, opaque="av1" in encoding.codec)
             # The template resets the tag, and ProRes 4444 would call itself 422 HQ.
-            if encoding.container in ("mp4", "mov"):
+            if encoding.is_quicktime:
                 picture.codec_context.codec_tag = template.codec_context.codec_tag
-            if any(key.lower() == "alpha_mode" for key in template.metadata):
+            if says_alpha(template):
                 picture.metadata["alpha_mode"] = "1"  # without it Chromium shows the picture opaque
         picture.time_base = _tick(clip)
         # A timecode track needs a rate; Matroska would make of it a duration that all frames have.
@@ -131,7 +131,7 @@ def _picture_packets(
     shown = (shown - round(clip.clock_start / clip.time_base)) * finer
     times = np.append(shown, shown[-1] + _last_duration(clip, segments) * finer)
     if encoding.is_matroska:
-        times, tick = _in_milliseconds(times, tick), Fraction(1, 1000)
+        times, tick = _in_matroska_ticks(times, tick), MATROSKA_TICK
     shown, ends = times[:-1], times[1:]
     order = np.array(_absolute(places, segments))
     dts = _decoding_times(shown, order)
@@ -153,9 +153,9 @@ def _picture_packets(
                 number += 1
 
 
-def _in_milliseconds(times: NDArray[np.int64], tick: Fraction) -> NDArray[np.int64]:
+def _in_matroska_ticks(times: NDArray[np.int64], tick: Fraction) -> NDArray[np.int64]:
     """Times as Matroska has them, each later than the one before: of two frames with one time a player shows one."""
-    rounded = np.array([round(int(time) * tick * 1000) for time in times], np.int64)
+    rounded = np.array([round(int(time) * tick / MATROSKA_TICK) for time in times], np.int64)
     rising = np.arange(len(times))
     distinct: NDArray[np.int64] = np.maximum.accumulate(rounded - rising) + rising
     return distinct
@@ -223,7 +223,7 @@ class _SoundTrack:
         self._begin, self._end = (None, None) if excerpt is None else (excerpt.begin, excerpt.end)
         codec = stream.codec_context.codec.canonical_name
         # Only QuickTime's edit list can say that sound begins within a packet.
-        can_begin = self._begin is None or encoding.container in ("mp4", "mov")
+        can_begin = self._begin is None or encoding.is_quicktime
         self.copied = codec in encoding.audio and can_begin
         self._lead = Fraction(0) if codec.startswith("pcm_") else _LEAD
         if self.copied:

@@ -17,6 +17,11 @@ def plane_views(frame: VideoFrame) -> list[NDArray[np.generic]]:
     return views
 
 
+def has_alpha(frame: VideoFrame) -> bool:
+    """Whether a frame has alpha, be it that of a palette."""
+    return any(component.is_alpha for component in frame.format.components)
+
+
 def is_float(frame: VideoFrame) -> bool:
     """Whether a frame's numbers are floating point."""
     return "f16" in frame.format.name or "f32" in frame.format.name

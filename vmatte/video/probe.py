@@ -31,6 +31,7 @@ from vmatte.clip import (
     Orientation,
 )
 from vmatte.errors import SourceError
+from vmatte.video.planes import has_alpha
 
 HD_WIDTH, HD_HEIGHT = 1280, 720
 
@@ -311,10 +312,12 @@ def _has_alpha(frame: VideoFrame, stream: VideoStream) -> bool:
     """A palette's transparency does not count. The usual decoders of VP8 and VP9 drop alpha; the container tells."""
     if frame.format.has_palette:
         return False
-    tags = {key.lower(): value for key, value in stream.metadata.items()}
-    return any(component.is_alpha for component in frame.format.components) or (
-        stream.codec_context.name in ("vp8", "vp9") and tags.get("alpha_mode") == "1"
-    )
+    return has_alpha(frame) or (stream.codec_context.name in ("vp8", "vp9") and says_alpha(stream))
+
+
+def says_alpha(stream: VideoStream) -> bool:
+    """Whether a stream of Matroska or WebM is tagged as one that has alpha beside its pictures."""
+    return any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
 
 
 def _known(of_frame: int, of_stream: int) -> int:

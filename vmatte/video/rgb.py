@@ -4,13 +4,16 @@ and what FFmpeg leaves out of their files."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
+
+from vmatte.clip import BT709, CHROMATICITIES
 
 Plane = NDArray[Any]
 
@@ -68,21 +71,15 @@ def relabelled_tiff(picture: bytes, *, premultiplied: bool) -> bytes:
     return bytes(changed)
 
 
-# (x, y) of red, green, blue and white.
-_CHROMATICITIES: Mapping[int, tuple[float, ...]] = {
-    9: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),
-    11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
-    12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),
-}
 _HEADER = 8
 
 
 def with_chromaticities(picture: bytes, primaries: int) -> bytes:
     """FFmpeg's OpenEXR picture, saying what its primaries (ITU-T H.273) are where they are not BT.709's, which readers
     take for granted."""
-    if primaries not in _CHROMATICITIES:
+    if primaries == BT709.primaries or primaries not in CHROMATICITIES:
         return picture
-    attribute = b"chromaticities\0chromaticities\0" + struct.pack("<i8f", 32, *_CHROMATICITIES[primaries])
+    attribute = b"chromaticities\0chromaticities\0" + struct.pack("<i8f", 32, *chain(*CHROMATICITIES[primaries]))
     end = _HEADER
     while picture[end]:
         end = picture.index(b"\0", picture.index(b"\0", end) + 1) + 1

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vmatte.clip import BT709, RGB_MATRIX, UNSPECIFIED, ClipInfo, Coding
-from vmatte.encodings import Encoding
+from vmatte.encodings import MATROSKA_TICK, Encoding
 from vmatte.errors import EncodeError, KeptMatteError, SourceError
 from vmatte.frames import KeptMatte
 from vmatte.job import Verify
@@ -24,12 +24,11 @@ from vmatte.video.alpha import alpha_decoder, alpha_of
 from vmatte.video.animation import animation_frames, shown_times
 from vmatte.video.boxes import has_color_box
 from vmatte.video.join import language_tag
-from vmatte.video.planes import float_planes, is_float, plane_views
-from vmatte.video.probe import open_source
+from vmatte.video.planes import float_planes, has_alpha, is_float, plane_views
+from vmatte.video.probe import open_source, says_alpha
 from vmatte.video.sent import Ends, SentSegment, alpha_ends, frames_compared, luma_ends
 from vmatte.video.write import picture_name
 
-_WEBM_TICK = Fraction(1, 1000)
 _COPIED_OFF_S = Fraction(2, 1000)
 _TRANSCODED_OFF_S = Fraction(1, 5)
 """How far the ends of a track may lie from the source's: a tick when copied, and what encoders add, or a cut needs."""
@@ -85,11 +84,11 @@ def verify(
             where = f"{path}: frame {number}"
             if (frame.width, frame.height) != size:
                 raise EncodeError(f"{where} is {frame.width}×{frame.height}, not {size[0]}×{size[1]}")
-            if _has_alpha(frame) != (alpha and not encoding.stacked):
+            if has_alpha(frame) != (alpha and not encoding.stacked):
                 raise EncodeError(f"{where} {'lost its alpha' if alpha else 'has an alpha that nobody asked for'}")
             _verify_tags(where, frame, coding)
             comparison.compare(number, frame)
-        if alpha and encoding.container == "webm" and not _says_alpha(path):
+        if alpha and encoding.container == "webm" and not _file_says_alpha(path):
             raise EncodeError(f"{path} does not say that it has alpha: browsers would show it opaque")
     except (OSError, av.error.FFmpegError) as error:
         raise EncodeError(f"{path} was written but cannot be read again: {error}") from error
@@ -98,14 +97,9 @@ def verify(
     return comparison.found(len(wanted))
 
 
-def _has_alpha(frame: VideoFrame) -> bool:
-    return any(component.is_alpha for component in frame.format.components)
-
-
-def _says_alpha(path: Path) -> bool:
+def _file_says_alpha(path: Path) -> bool:
     with av.open(str(path)) as container:
-        said = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
-    return said.get("alpha_mode") == "1"
+        return says_alpha(container.streams.video[0])
 
 
 class _Comparison:
@@ -342,7 +336,7 @@ def _verify_times(
     """Times as the source's, to the tick of the container; only Matroska may move all of them at once, by what is
     returned, in seconds."""
     wanted = [int(time) * clip.time_base - clip.clock_start for time in clip.pts[list(written)]]
-    tick = _WEBM_TICK if encoding.is_matroska else Fraction(0)
+    tick = MATROSKA_TICK if encoding.is_matroska else Fraction(0)
     shift = found[0] - wanted[0] if encoding.is_matroska else Fraction(0)
     off = [abs(seen - due - shift) for seen, due in zip(found, wanted, strict=True)]
     worst = max(off)
@@ -378,7 +372,7 @@ def _verify_stream_tags(path: Path, stream: VideoStream, encoding: Encoding, cod
     is_full = int(context.color_range) == ColorRange.JPEG
     seen = (int(context.colorspace), int(context.color_primaries), int(context.color_trc), is_full)
     _same_tags(f"{path}: its stream", seen, due)
-    if encoding.container in ("mp4", "mov") and not has_color_box(path):
+    if encoding.is_quicktime and not has_color_box(path):
         raise EncodeError(f"{path}: its container does not say its colour; some editors would guess it")
 
 
