@@ -11,7 +11,7 @@ import pytest
 from test_resume import SEGMENT, make_clip
 
 import vmatte
-from vmatte import render
+from vmatte import delivery, render
 from vmatte.errors import EncodeError, JobError
 from vmatte.fingerprint import sha256_of_output
 from vmatte.frames import LayerBatch
@@ -143,7 +143,7 @@ def test_an_encoder_that_fails_ends_the_others_and_leaves_no_file(
 def test_a_kill_between_two_names_costs_nothing_and_disturbs_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip, publish = make_clip(tmp_path / "clip.mkv", 40), render.publish
+    clip, publish = make_clip(tmp_path / "clip.mkv", 40), delivery.publish
     first, second = tmp_path / "a.mov", tmp_path / "b.webm"
 
     class Killed(BaseException):
@@ -155,11 +155,11 @@ def test_a_kill_between_two_names_costs_nothing_and_disturbs_no_other_file(
         publish(whole, output, overwrite=overwrite)
 
     words = {"output": [first, second], "model": "luma-key", "segment_frames": SEGMENT}
-    monkeypatch.setattr(render, "publish", once)
+    monkeypatch.setattr(delivery, "publish", once)
     with pytest.raises(Killed):
         vmatte.run(clip, **words)  # type: ignore[arg-type]
     assert [first.exists(), second.exists()] == [True, False]
-    monkeypatch.setattr(render, "publish", publish)
+    monkeypatch.setattr(delivery, "publish", publish)
     monkeypatch.setattr(render, "encode", lambda *_: pytest.fail("nothing is encoded twice"))
     report = vmatte.run(clip, **words)  # type: ignore[arg-type]
     assert [output.sha256 for output in report.outputs] == [sha256_of_output(path) for path in (first, second)]

@@ -14,7 +14,8 @@ from PIL import Image
 import vmatte
 from vmatte.errors import SourceError
 from vmatte.job import Runtime, make_job
-from vmatte.render import plan_job, run
+from vmatte.planning import plan_job
+from vmatte.render import run
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 5
 RAMP = "clip(4*X+8*N,0,255)"

@@ -35,7 +35,7 @@ from vmatte.errors import ModelError
 from vmatte.job import make_job
 from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import MattingModel, Prediction, State
-from vmatte.render import plan_job
+from vmatte.planning import plan_job
 
 LUMA_KEY = {"model": "luma-key"}
 SAMPLES = Path(__file__).parent.parent / "samples"

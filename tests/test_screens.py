@@ -15,8 +15,8 @@ from vmatte.analysis import Analysis
 from vmatte.errors import JobError, ModelError
 from vmatte.job import Runtime, make_job
 from vmatte.options import Screen
+from vmatte.planning import plan_job
 from vmatte.preview import preview
-from vmatte.render import plan_job
 from vmatte.screens import find_screens
 from vmatte.shots import find_shots
 from vmatte.video.probe import probe

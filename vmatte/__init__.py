@@ -22,17 +22,18 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 logging.getLogger("vmatte").addHandler(logging.NullHandler())  # whoever imports it decides what is shown
 
 if TYPE_CHECKING:
+    from vmatte.delivery import RenderReport
     from vmatte.errors import VmatteError
     from vmatte.job import RenderJob, Runtime
     from vmatte.models.catalogue import load_model
-    from vmatte.render import Matte, RenderReport, matte, render_job, run
+    from vmatte.render import Matte, matte, render_job, run
     from vmatte.stills.run import matte_image
     from vmatte.video.probe import probe
 
 _HOMES = {
     "Matte": "vmatte.render",
     "RenderJob": "vmatte.job",
-    "RenderReport": "vmatte.render",
+    "RenderReport": "vmatte.delivery",
     "Runtime": "vmatte.job",
     "VmatteError": "vmatte.errors",
     "load_model": "vmatte.models.catalogue",

@@ -24,10 +24,11 @@ from vmatte.terminal import fetch_lines, logs_shown, say
 
 if TYPE_CHECKING:
     from vmatte.batch.status import Board
+    from vmatte.delivery import RenderReport
     from vmatte.jobfile import Entry
     from vmatte.kept_mattes import KeptEntry
     from vmatte.models.contract import Weights
-    from vmatte.render import OnFrames, RenderReport
+    from vmatte.render import OnFrames
     from vmatte.stopwatch import Stopwatch
 
 EXIT_INCOMPLETE = 3

@@ -28,7 +28,8 @@ from vmatte.models.weights import Progress
 from vmatte.options import NoPlate, NoSmoothing, Upsampling
 from vmatte.outputs import Output
 from vmatte.pipeline import layers, settled_mattes
-from vmatte.render import Network, Plan, announce, plan_job
+from vmatte.planning import Plan, announce, plan_job
+from vmatte.render import Network
 from vmatte.segments import Segment
 from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch

@@ -1,4 +1,4 @@
-"""A job becomes a file: probe, plan, render the segments, join, verify, publish."""
+"""A job becomes files: plan, render the segments, deliver."""
 
 from __future__ import annotations
 
@@ -8,30 +8,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Unpack, get_args
+from typing import Unpack
 
-import av
 import torch
 from torch import Tensor
 
-from vmatte.analyse import analyse, crops, looks_closely, needs_analysis
+from vmatte.analyse import analyse, looks_closely, needs_analysis
 from vmatte.analysis import Analysis, Screens
-from vmatte.canvas import Canvas, plan_canvas
 from vmatte.clip import ClipInfo
-from vmatte.content_credentials import Ingredient, Signing, can_carry, read_signing, sign
-from vmatte.errors import EncodeError, KeptMatteError, ModelError, SourceError
-from vmatte.fingerprint import fingerprint, sha256_of_file, sha256_of_output, sha256_of_program
+from vmatte.delivery import RenderReport, finish, published
+from vmatte.errors import KeptMatteError, ModelError
 from vmatte.frames import RenderedBatch
 from vmatte.imaging.color import ycbcr_to_rgb
-from vmatte.imaging.motion import flow_method
 from vmatte.job import (
     DEFAULT_MODEL,
     RenderJob,
     Runtime,
-    Verify,
     Words,
     at_home,
     job_words,
@@ -40,112 +35,33 @@ from vmatte.job import (
     parse_smoothing,
     runtime_words,
 )
-from vmatte.kept_mattes import KeptMattes, open_kept_mattes
-from vmatte.masks import check_mask
+from vmatte.kept_mattes import KeptMattes
 from vmatte.models.catalogue import build_model
 from vmatte.models.choice import Choice, choose
 from vmatte.models.contract import MattingModel, ModelSpec
 from vmatte.models.own_alpha import check_own_alpha
 from vmatte.models.placement import frames_at_once, frames_device, is_out_of_memory, is_torch_network
 from vmatte.models.weights import Progress
-from vmatte.options import DEFAULT_UPSAMPLING, BlurPlate, FilePlate, NoPlate, Screen, SmoothingMethod, Upsampling
-from vmatte.outputs import Output
+from vmatte.options import DEFAULT_UPSAMPLING, Screen, Upsampling
 from vmatte.pipeline import DEPTH, coding_of, kept_mattes, layers, mattes, settled_mattes, smoothing_for
-from vmatte.plates import check_plate
+from vmatte.planning import Plan, announce, check_unchanged, kept_mattes_of, plan_job
 from vmatte.prefetch import share
-from vmatte.screens import check_clean_plate, find_screens, screen_key
+from vmatte.screens import find_screens, screen_key
 from vmatte.segment_folder import SegmentFolder, write_whole
-from vmatte.segments import Segment, plan_segments, runs_of
+from vmatte.segments import Segment, runs_of
 from vmatte.shots import find_shots
-from vmatte.sidecar import Making, check_sidecar, sidecar_of, write_sidecar
 from vmatte.stages.key import ScreenKey
 from vmatte.stopwatch import Stopwatch
 from vmatte.survey import Survey, survey
-from vmatte.version import __version__
-from vmatte.video.animation import check_animation
-from vmatte.video.excerpt import excerpt
-from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe
-from vmatte.video.sent import SentFiles, SentSegment, keep_sent
-from vmatte.video.verify import Verified, verify
-from vmatte.video.write import check_encoder, encode, writing
-from vmatte.workdir import WorkFolder, already_there, check_output, open_work_folder, publish, whole_of
+from vmatte.video.sent import SentFiles, keep_sent
+from vmatte.video.write import encode, writing
+from vmatte.workdir import WorkFolder, open_work_folder
 
 logger = logging.getLogger(__name__)
 
 OnFrames = Callable[[int, int, Stopwatch], None]
 """Told, from time to time, how many frames are done, of how many, and where the time goes."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutputReport:
-    """A file, or folder of pictures, that is there."""
-
-    path: Path
-    layer: str
-    encoding: str
-    alpha: str
-    """`straight` or `premultiplied`, of a cutout."""
-    sha256: str
-    """Of its bytes; of all pictures in order, for a sequence."""
-    verified: Verified
-    """How it was proven."""
-
-
-@dataclass(frozen=True, slots=True)
-class RenderReport:
-    """What a render came to. `seconds` is wall time; `frames` are the output's, `lost` counts frames of the clip that
-    could not be decoded."""
-
-    outputs: tuple[OutputReport, ...]
-    frames: int
-    lost: int
-    seconds: float
-    model: str
-    """Its name in MODELS, whatever word the job had for it."""
-    licence: str
-    """Of the network's weights."""
-    weights_sha256: str | None
-    """Of the network's weights; None for a model without."""
-    matte: str | None
-    """What its matte is kept under; None where it is not."""
-
-    @property
-    def output(self) -> Path:
-        """The first one."""
-        return self.outputs[0].path
-
-    @property
-    def sha256(self) -> str:
-        """Of the first output."""
-        return self.outputs[0].sha256
-
-    @property
-    def fps(self) -> float:
-        return self.frames / self.seconds if self.seconds else 0.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """A job that is ready to be rendered: everything that the user left open is settled."""
-
-    job: RenderJob
-    runtime: Runtime
-    clip: ClipInfo
-    canvas: Canvas
-    choice: Choice
-    smoothing: SmoothingMethod
-    segments: tuple[Segment, ...]
-    inputs: tuple[tuple[Path, str], ...]
-    """Every file that is read beside the weights, the clip first, with the sha256 of its bytes."""
-    matte_fingerprint: str
-    """Of what the matte depends on."""
-    fingerprint: str
-    """Of what the output's pixels depend on."""
-
-    @property
-    def output_paths(self) -> list[Path]:
-        return [output.path for output in self.job.outputs]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,139 +123,6 @@ def render_job(
     return report
 
 
-def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
-    """Check everything that can be wrong with a job and seen before a frame is rendered, and settle what is open."""
-    found = probe(job.clip)
-    found = replace(found, alpha=found.alpha and job.own_alpha == "multiply")
-    clip = excerpt(found, job.start, job.end)
-    size = (clip.height, clip.width)
-    for output in job.outputs:
-        check_encoder(output.row)
-    check_mask(job.garbage, "garbage matte", clip.path, size)
-    check_mask(job.hold_out, "hold-out matte", clip.path, size)
-    check_clean_plate(job.screen, clip.path, size)
-    canvas = plan_canvas(job, clip, check_plate(job.background) if isinstance(job.background, FilePlate) else None)
-    for output in job.outputs:
-        check_animation(output.row, canvas.output.rate)
-    paths = list(job.files.values())
-    _check_outputs(job, already_there([output.path for output in job.outputs]), runtime)
-    if runtime.c2pa is not None:
-        read_signing(runtime.c2pa)  # now, and again when it is time: a key is kept nowhere
-    choice = choose(job.model, job.weights, runtime)
-    spec = choice.spec
-    check_own_alpha(spec, clip.path, has_alpha=clip.alpha)
-    smoothing = smoothing_for(job.smoothing, spec)
-    screen = job.screen or (Screen() if spec.keys_a_screen else None)
-    colors = "source" if spec.is_own_alpha else job.foreground  # they are straight already
-    settled = {"model": spec.name, "weights": choice.own, "screen": screen, "foreground": colors}
-    job = job.model_copy(update=settled)
-    lead = None if spec.warm_up is None else spec.warm_up + smoothing.reach
-    segments = plan_segments(clip.frames, job.segment_frames, lead, smoothing.reach)
-    inputs = tuple((path, _sha256_of_input(path)) for path in paths)
-    matte_fingerprint = fingerprint(
-        program=sha256_of_program(),
-        clip=inputs[0][1],
-        frames=(0 if clip.excerpt is None else clip.excerpt.first, clip.frames),
-        model=spec.name,
-        weights=choice.weights_sha256,
-        precision=str(choice.placement.precision),
-        smoothing=smoothing.model_dump(),
-        crop=job.subject.keep if crops(job, clip, spec) else "off",
-        upsample=job.upsample,
-        flow=flow_method(frames_device(spec, choice.placement)),
-        segment_frames=job.segment_frames,
-    )
-    whole = fingerprint(
-        matte=matte_fingerprint,
-        job=job.relocated(lambda _: Path()).model_dump(mode="json"),
-        inputs=[sha256 for _, sha256 in inputs],
-        encodings=repr([output.row for output in job.outputs]),
-        codecs=repr((av.__version__, av.library_versions)),  # segments of two encoders need not join
-    )
-    return Plan(job, runtime, clip, canvas, choice, smoothing, tuple(segments), inputs, matte_fingerprint, whole)
-
-
-def _check_outputs(job: RenderJob, own: set[Path], runtime: Runtime) -> None:
-    """JobError for an output that may not be written; those are let through that an earlier run of the job wrote."""
-    for output in job.outputs:
-        if output.path not in own:
-            paths = list(job.files.values())
-            check_output(output.path, paths, overwrite=runtime.overwrite, folder=output.row.is_sequence)
-        if runtime.sidecar:
-            check_sidecar(output.path, overwrite=runtime.overwrite)
-
-
-def announce(plan: Plan) -> None:
-    """Log what was settled for the user, what is odd about the clip, and what will have no effect."""
-    logger.info("%s", plan.choice)
-    job = plan.job
-    for output in job.outputs:
-        if plan.runtime.c2pa is not None and not can_carry(output.row):
-            logger.warning("%s: %s has no place for a C2PA manifest, it goes without", output.path, output.encoding)
-    if len(job.outputs) > 1:
-        logger.info("%s", "; ".join(f"{output.path.name}: {output.what}" for output in job.outputs))
-    if not job.composes and not isinstance(job.background, NoPlate):
-        logger.warning("no output is a composite: nothing comes of the background")
-    elif job.looks and not job.composes:
-        logger.warning("a cutout has no background: nothing comes of %s", ", ".join(job.looks))
-    if job.color_match is not None and isinstance(job.background, BlurPlate):
-        logger.warning("the blurred background is the clip's own: nothing comes of color match")
-    if plan.clip.alpha and not plan.choice.spec.is_own_alpha:
-        logger.info("%s has alpha of its own: the matte is multiplied by it (own alpha: multiply)", job.clip)
-    if plan.clip.delivery.is_hdr:
-        _announce_hdr(plan)
-
-
-def _announce_hdr(plan: Plan) -> None:
-    clip, job, canvas = plan.job.clip, plan.job, plan.canvas
-    kept = [output for output in job.outputs if not canvas.is_mapped(output)]
-    if canvas.tone_mapped and len(kept) < len(job.outputs):
-        what = "composites and what has 8 bits are tone-mapped to SDR" if kept else "it is tone-mapped to SDR"
-        others = "; the other outputs stay HDR" if kept else ""
-        logger.info("%s is HDR: %s, from a peak of %g cd/m²%s", clip, what, plan.clip.peak, others)
-    elif not job.composes:
-        logger.info("%s is HDR, and so is what comes of it: its codes and tags are kept", clip)
-    else:
-        logger.warning("%s is HDR: its codes are kept, without tone mapping; an SDR plate looks too bright", clip)
-        if job.blend == "linear":
-            logger.info("%s: edges are mixed as codes, for HDR's light is not that of an SDR plate", clip)
-
-
-def _sha256_of_input(path: Path) -> str:
-    try:
-        return sha256_of_file(path)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def check_unchanged(plan: Plan) -> None:
-    """SourceError where a clip or plate is no longer what it was when the render began. Quick where its time is."""
-    for path, sha256 in plan.inputs:
-        if _sha256_of_input(path) != sha256:
-            raise SourceError(f"{path} was changed while it was rendered; run again")
-
-
-@contextmanager
-def kept_mattes_of(plan: Plan) -> Iterator[KeptMattes | None]:
-    """What is kept of the clip's mattes; None where nothing is to be kept, or used."""
-    if not _uses_kept_mattes(plan):
-        yield None
-        return
-    about = {"clip": str(plan.job.clip.absolute()), "model": plan.job.model, "frames": plan.clip.frames}
-    with open_kept_mattes(plan.matte_fingerprint, about) as kept:
-        yield kept
-
-
-def _uses_kept_mattes(plan: Plan) -> bool:
-    """A key is quicker than any file."""
-    return plan.runtime.cache and not plan.choice.spec.is_key
-
-
-def _keeps_mattes(plan: Plan) -> bool:
-    """What is kept is kept of every frame; at another rate the layers are not of each."""
-    return _uses_kept_mattes(plan) and not plan.canvas.retimed
-
-
 def todo(plan: Plan, work: WorkFolder, kept: KeptMattes | None) -> list[Task]:
     """What is not finished yet, in parts that can be rendered in any order."""
     return _tasks(plan, plan.segments, work, kept)
@@ -353,150 +136,6 @@ def _tasks(plan: Plan, segments: Sequence[Segment], work: WorkFolder, kept: Kept
         those = [segment for segment in unfinished if recalled == (kept is not None and kept.has(segment))]
         tasks += [Task(plan, run, work.path, recalled) for run in runs_of(those)]
     return tasks
-
-
-def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
-    """Join the finished segments, verify the whole and give it its name. `started` is by `time.perf_counter`."""
-    job, clip, choice = plan.job, plan.clip, plan.choice
-    segments = [_written(work, segment) for segment in plan.segments]
-    written = [number for numbers in segments for number in numbers]
-    if not written:
-        raise SourceError(f"{job.clip}: none of its {clip.promised_frames} frames can be decoded")
-    check_unchanged(plan)
-    wholes, proofs = zip(*(_put_together(plan, work, place) for place in range(len(job.outputs))), strict=True)
-    report = RenderReport(
-        outputs=tuple(
-            OutputReport(output.path, output.layer, output.encoding, output.alpha, sha256_of_output(whole), verified)
-            for output, whole, verified in zip(job.outputs, wholes, proofs, strict=True)
-        ),
-        frames=len(written),
-        lost=clip.promised_frames - clip.frames + plan.canvas.hidden(written),
-        seconds=time.perf_counter() - started,
-        model=choice.spec.name,
-        licence="unknown: weights of your own" if choice.licence is None else choice.licence.name,
-        weights_sha256=choice.weights_sha256,
-        matte=plan.matte_fingerprint if _keeps_mattes(plan) else None,
-    )
-    own = work.own(plan.output_paths)
-    with writing(wholes[0]):
-        work.note_report(_as_noted(report), {output.path: output.sha256 for output in report.outputs})
-    for output, whole in zip(job.outputs, wholes, strict=True):
-        publish(whole, output.path, overwrite=plan.runtime.overwrite or output.path in own)
-    _write_sidecars(plan, report)
-    return report
-
-
-def _write_sidecars(plan: Plan, report: RenderReport) -> None:
-    if not plan.runtime.sidecar:
-        return
-    making = Making(
-        version=__version__,
-        job=plan.job,
-        inputs=plan.inputs,
-        canvas=plan.canvas,
-        licence=report.licence,
-        weights_sha256=report.weights_sha256,
-        frames=report.frames,
-        lost=report.lost,
-    )
-    for output, made in zip(plan.job.outputs, report.outputs, strict=True):
-        with writing(sidecar_of(output.path)):
-            write_sidecar(output, making, made.sha256, made.verified)
-
-
-def _as_noted(report: RenderReport) -> dict[str, object]:
-    return asdict(report) | {"outputs": [asdict(output) | {"path": str(output.path)} for output in report.outputs]}
-
-
-def _put_together(plan: Plan, work: WorkFolder, place: int) -> tuple[Path, Verified]:
-    """The output of that number, whole and verified, where it waits for its name; and what was found of it."""
-    output = plan.job.outputs[place]
-    files = [_file_of(work, segment, plan.job, place) for segment in plan.segments]
-    whole = whole_of(output.path, output.row.suffix)
-    clip = plan.canvas.clip_of(output)
-    join([segment for segment in files if segment.written], clip, output.row, whole)
-    if plan.runtime.c2pa is not None and can_carry(output.row):
-        _sign(plan, read_signing(plan.runtime.c2pa), output, whole)
-    sent = [_sent(plan, work, segment, place) for segment in plan.segments]
-    verified = verify(
-        whole,
-        clip,
-        output.row,
-        coding_of(output, plan.canvas),
-        sent,
-        alpha=output.layer == "cutout",
-        is_matte=output.layer == "alpha",
-        how=plan.runtime.verify,
-    )
-    return whole, verified
-
-
-def _sign(plan: Plan, signing: Signing, output: Output, whole: Path) -> None:
-    """Put a C2PA manifest into an output that is put together."""
-    signed = whole.with_stem(f"{whole.stem}-signed")
-    ingredients = [Ingredient(plan.job.clip, is_parent=True)]
-    if output.layer == "composite" and isinstance(plan.job.background, FilePlate):
-        ingredients.append(Ingredient(plan.job.background.path, is_parent=False))
-    with writing(signed):
-        sign(
-            whole,
-            signed,
-            signing,
-            output.row,
-            output.layer,
-            title=output.path.name,
-            version=__version__,
-            ingredients=ingredients,
-        )
-        signed.replace(whole)
-
-
-def _suffix(job: RenderJob, place: int) -> str:
-    """Of a segment's file, for the output of that number."""
-    return f"{f'.{place}' if place else ''}{job.outputs[place].row.suffix}"
-
-
-def _file_of(work: WorkFolder, segment: Segment, job: RenderJob, place: int) -> EncodedSegment:
-    return EncodedSegment(work.segments.file(segment.number, _suffix(job, place)), _written(work, segment))
-
-
-def _written(work: WorkFolder, segment: Segment) -> tuple[int, ...]:
-    written = work.segments.written(segment.number)
-    if written is None:
-        path = work.segments.folder / f"{segment.number:06d}"
-        raise EncodeError(f"{path} is gone, or was changed, since it was finished; run again")
-    return written
-
-
-def _sent(plan: Plan, work: WorkFolder, segment: Segment, place: int) -> SentSegment:
-    """What is kept of a finished segment's codes; an earlier run may have kept them for the other way to verify."""
-    number, folder = segment.number, work.segments
-
-    def files(how: Verify) -> SentFiles:
-        return SentFiles(*(folder.file(number, suffix) for suffix in _sent_suffixes(plan.job, place, how)))
-
-    kept = next((how for how in get_args(Verify) if files(how).matte.exists()), plan.runtime.verify)
-    return SentSegment(files(kept), plan.canvas.shown(segment.frames), _written(work, segment), kept)
-
-
-def _sent_suffixes(job: RenderJob, place: int, how: Verify) -> tuple[str, str]:
-    """Of a segment's files in which the `matte` and `luma` codes lie that the output of that number was sent."""
-    return f"{_suffix(job, place)}.{how}.mkv", f"{_suffix(job, place)}.luma.mkv"
-
-
-def published(plan: Plan, work: WorkFolder) -> RenderReport | None:
-    """What a run of this job came to that was killed between giving the output its name and cleaning up."""
-    report = work.published(plan.output_paths)
-    if report is None:
-        _check_outputs(plan.job, work.own(plan.output_paths), plan.runtime)
-        return None
-    outputs = [
-        OutputReport(**{**noted, "path": Path(noted["path"]), "verified": Verified(**noted["verified"])})
-        for noted in report.pop("outputs")
-    ]
-    published = RenderReport(outputs=tuple(outputs), **report)
-    _write_sidecars(plan, published)
-    return published
 
 
 class Network:
@@ -627,19 +266,12 @@ def _render(
                 check_unchanged(plan)
 
             own = its_own()
-            if kept is not None and not task.recalled and _keeps_mattes(plan):
+            if kept is not None and not task.recalled and plan.keeps_mattes:
                 own = kept.keep(segment, own)
             with stopwatch.step("encode"):
                 written = _encode(own, plan, folder, segment)
             with writing(folder.folder):
-                folder.finish(segment.number, _suffixes(plan), written)
-
-
-def _suffixes(plan: Plan) -> list[str]:
-    """Of all files of a segment."""
-    places = range(len(plan.job.outputs))
-    sent = [suffix for place in places for suffix in _sent_suffixes(plan.job, place, plan.runtime.verify)]
-    return [*(_suffix(plan.job, place) for place in places), *sent]
+                folder.finish(segment.number, plan.suffixes, written)
 
 
 def _encode(rendered: Iterator[RenderedBatch], plan: Plan, folder: SegmentFolder, segment: Segment) -> list[int]:
@@ -648,12 +280,10 @@ def _encode(rendered: Iterator[RenderedBatch], plan: Plan, folder: SegmentFolder
     def encoder(place: int) -> Callable[[Iterator[RenderedBatch]], list[int]]:
         output = plan.job.outputs[place]
         coding = coding_of(output, plan.canvas)
-        path = folder.unfinished(segment.number, _suffix(plan.job, place))
+        path = folder.unfinished(segment.number, plan.suffix(place))
 
         compared, is_matte = plan.runtime.verify, output.layer == "alpha"
-        sent = SentFiles(
-            *(folder.unfinished(segment.number, suffix) for suffix in _sent_suffixes(plan.job, place, compared))
-        )
+        sent = SentFiles(*(folder.unfinished(segment.number, each) for each in plan.sent_suffixes(place, compared)))
 
         def encode_own(batches: Iterator[RenderedBatch]) -> list[int]:
             own = (batch.layers[place] for batch in batches)

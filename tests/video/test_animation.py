@@ -18,7 +18,8 @@ from vmatte.encodings import ENCODINGS
 from vmatte.errors import EncodeError
 from vmatte.frames import LayerBatch
 from vmatte.job import Runtime, make_job
-from vmatte.render import plan_job, run
+from vmatte.planning import plan_job
+from vmatte.render import run
 from vmatte.video.animation import animation_frames, ticks_of
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.probe import probe

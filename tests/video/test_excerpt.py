@@ -15,7 +15,8 @@ from scripts_loaded import load_script
 
 from vmatte.errors import JobError
 from vmatte.job import Runtime, make_job
-from vmatte.render import plan_job, run
+from vmatte.planning import plan_job
+from vmatte.render import run
 from vmatte.video.excerpt import excerpt
 from vmatte.video.probe import probe
 

@@ -23,8 +23,9 @@ from footage import (
 )
 from PIL import Image
 
+from vmatte.delivery import RenderReport
 from vmatte.job import Runtime, make_job
-from vmatte.render import RenderReport, render_job, run
+from vmatte.render import render_job, run
 from vmatte.video.probe import probe
 
 FRAMES = 20

@@ -10,7 +10,7 @@ from vmatte.errors import JobError
 from vmatte.job import RenderJob, Runtime
 
 if TYPE_CHECKING:  # a driver does not wait for torch
-    from vmatte.render import RenderReport
+    from vmatte.delivery import RenderReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,15 @@ from typing import Any, Literal
 from vmatte.cluster.connection import Share, connected, nodes_of, share
 from vmatte.cluster.events import Event, Failed, Finished, Frames, Joined, Left, Note, OnEvent
 from vmatte.cluster.worker import Hello, Remarks, Worker
+from vmatte.delivery import RenderReport, published
 from vmatte.errors import JobError, VmatteError
 from vmatte.fingerprint import sha256_of_program
 from vmatte.job import RenderJob
 from vmatte.jobfile import Entry
 from vmatte.kept_mattes import KeptMattes
 from vmatte.models.weights import cache_folder
-from vmatte.render import Plan, RenderReport, Task, kept_mattes_of, published, todo
+from vmatte.planning import Plan, kept_mattes_of
+from vmatte.render import Task, todo
 from vmatte.segments import Segment
 from vmatte.workdir import WorkFolder, make_folders, open_work_folder
 

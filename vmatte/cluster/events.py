@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vmatte.render import RenderReport
+from vmatte.delivery import RenderReport
 
 
 @dataclass(frozen=True, slots=True)

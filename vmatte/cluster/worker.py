@@ -14,23 +14,14 @@ from pathlib import Path
 import cv2
 import torch
 
+from vmatte.delivery import RenderReport, finish, published
 from vmatte.errors import JobError
 from vmatte.fingerprint import sha256_of_program
 from vmatte.job import RenderJob, Runtime
 from vmatte.kept_mattes import KeptMattes
 from vmatte.models.warm import keep_last_model
-from vmatte.render import (
-    Network,
-    Plan,
-    RenderReport,
-    Task,
-    announce,
-    find_analysis,
-    finish,
-    plan_job,
-    published,
-    render_segments,
-)
+from vmatte.planning import Plan, announce, plan_job
+from vmatte.render import Network, Task, find_analysis, render_segments
 from vmatte.segments import Segment
 from vmatte.stopwatch import Stopwatch
 from vmatte.workdir import WorkFolder
