@@ -56,7 +56,7 @@ def test_face_and_background_are_swapped_and_only_the_composite_stays(
 ) -> None:
     assert run_script(tmp_path, environment, "navy") == 0
     names = {entry.name for entry in tmp_path.iterdir()}
-    assert names == {"facefusion", "face.jpg", "take 1.mp4", "vmatte", "final cut.mp4"}
+    assert names == {"facefusion", "face.jpg", "take 1.mp4", "vmatte", "final cut.mp4", "final cut.mp4.json"}
 
 
 def test_a_composite_that_fails_does_not_swap_the_face_again(tmp_path: Path, environment: dict[str, str]) -> None:

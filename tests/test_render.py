@@ -459,17 +459,20 @@ def test_a_grey_clip_keeps_its_level(bits: int, tmp_path: Path, run_ffmpeg: Tool
     ("name", "codec", "pix_fmt"),
     [("clip.mov", "prores_ks", "yuva444p10le"), ("clip.mov", "qtrle", "argb"), ("clip.webm", "libvpx-vp9", "yuva420p")],
 )
-def test_a_clips_own_alpha_is_no_obstacle(
+def test_a_clips_own_alpha_is_multiplied_or_ignored(
     name: str, codec: str, pix_fmt: str, tmp_path: Path, run_ffmpeg: Tool
 ) -> None:
     picture = "color=0xb0b0b0:s=64x48:r=25:d=0.2,format=rgba,colorchannelmixer=aa=0.5"
     # ProRes 4444 needs its profile named to keep the alpha.
     options = ("-profile:v", "4444") if codec == "prores_ks" else ()
     run_ffmpeg("-f", "lavfi", "-i", picture, "-c:v", codec, "-pix_fmt", pix_fmt, *options, tmp_path / name)
-    vmatte.run(tmp_path / name, output=tmp_path / "out", encoding="png", **LUMA_KEY)
-    assert len(entries(tmp_path / "out")) == 5
-    rgba = picture_at(tmp_path / "out" / "000000.png").astype(float)
-    assert np.abs(rgba - 0xB0).max() <= 3
+    for own_alpha, share in (("ignore", 1.0), ("multiply", 0.5)):
+        output = tmp_path / own_alpha
+        vmatte.run(tmp_path / name, output=output, encoding="png", own_alpha=own_alpha, **LUMA_KEY)
+        assert len(entries(output)) == 5
+        rgba = picture_at(output / "000000.png").astype(float)
+        assert np.abs(rgba[..., :3] - 0xB0).max() <= 3
+        assert np.abs(rgba[..., 3] - share * 0xB0).max() <= 3
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".mov"])
