@@ -32,10 +32,10 @@ from torch import Tensor
 
 import vmatte
 from vmatte.errors import ModelError
-from vmatte.job import make_job
+from vmatte.job import Runtime, make_job
 from vmatte.models.catalogue import MODELS, load_model
 from vmatte.models.contract import MattingModel, Prediction, State
-from vmatte.planning import plan_job
+from vmatte.planning import announce, plan_job
 
 LUMA_KEY = {"model": "luma-key"}
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -73,6 +73,15 @@ def test_auto_is_settled_before_the_render_and_the_report_says_as_what(
     assert (report.model, report.licence, report.weights_sha256) == ("luma-key", "none needed", None)
     assert [record.getMessage() for record in caplog.records if record.getMessage().startswith("model ")] == [
         "model luma-key on the CPU, fp32 (licence none needed, free for commercial use): auto takes it without CUDA"
+    ]
+
+
+def test_a_speed_that_an_encoding_has_not_is_said_to_be_idle(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clip, outputs = clips.black_clip(tmp_path / "clip.mp4"), [tmp_path / "a.webm", tmp_path / "b.mkv"]
+    with caplog.at_level("WARNING", "vmatte"):
+        announce(plan_job(make_job(clip, model="luma-key", output=outputs, speed="best"), Runtime()))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{outputs[1]}: nothing comes of speed best: ffv1 does not have it"
     ]
 
 

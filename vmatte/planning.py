@@ -14,6 +14,7 @@ from vmatte.analyse import crops
 from vmatte.canvas import Canvas, plan_canvas
 from vmatte.clip import ClipInfo
 from vmatte.content_credentials import can_carry, read_signing
+from vmatte.encodings import DEFAULT_SPEED
 from vmatte.errors import SourceError
 from vmatte.fingerprint import fingerprint, sha256_of_file, sha256_of_program
 from vmatte.imaging.motion import flow_method
@@ -159,6 +160,10 @@ def announce(plan: Plan) -> None:
     for output in job.outputs:
         if plan.runtime.c2pa is not None and not can_carry(output.row):
             logger.warning("%s: %s has no place for a C2PA manifest, it goes without", output.path, output.encoding)
+        if output.speed not in (DEFAULT_SPEED, *output.row.speeds):
+            logger.warning(
+                "%s: nothing comes of speed %s: %s does not have it", output.path, output.speed, output.encoding
+            )
     if len(job.outputs) > 1:
         logger.info("%s", "; ".join(f"{output.path.name}: {output.what}" for output in job.outputs))
     if not job.composes and not isinstance(job.background, NoPlate):
