@@ -12,10 +12,11 @@ from test_resume import SEGMENT, make_clip
 
 import vmatte
 from vmatte import delivery, render
-from vmatte.errors import EncodeError, JobError
+from vmatte.errors import EncodeError, JobError, JobFileError
 from vmatte.fingerprint import sha256_of_output
 from vmatte.frames import LayerBatch
 from vmatte.job import make_job
+from vmatte.jobfile import read_jobs
 from vmatte.models.catalogue import build_model
 from vmatte.models.contract import MattingModel
 from vmatte.outputs import OutputWords, parse_output
@@ -70,6 +71,11 @@ def test_of_several_outputs_each_gets_the_layer_that_its_name_and_format_suggest
         (["a.mov,alpha,premultiplied"], None, "no alpha to be premultiplied"),
         ([",alpha"], None, "no name"),
         (["frames,png", "frames/cut.mov"], None, "lies in a folder that is an output itself"),
+        (["a.mov", "../x/../" + Path.cwd().name + "/a.mov"], None, "twice"),
+        (["a.mp4,cutout"], None, "mp4 cannot hold a cutout; choose one of: prores4444"),
+        (["a.webm,premultiplied"], None, "whoever opens webm takes it for straight"),
+        (["frames%04d.png"], None, "pictures go into a folder; name that, and the format: -o frames,png"),
+        (["b.webm,bogus"], None, "'bogus' is no word for an output; there are cutout"),
     ],
 )
 def test_outputs_that_cannot_be_are_told(outputs: list[str], bg: str | None, says: str) -> None:
@@ -180,5 +186,54 @@ def test_openexr_is_premultiplied_without_a_word_and_never_straight() -> None:
         ("exr", "cutout", "premultiplied"),
         ("exr", "alpha", "straight"),
     ]
-    with pytest.raises(JobError, match="exr is premultiplied by its standard"):
+    with pytest.raises(JobError, match="whoever opens exr takes it for premultiplied"):
         make_job("talk.mp4", output="frames,exr,straight")
+
+
+def test_a_failed_proof_names_the_output_and_not_where_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = clips.black_clip(tmp_path / "clip.mp4", 2)
+
+    def failing(path: Path, *_: object, **__: object) -> None:
+        raise EncodeError(f"{path}: frame 0 is damaged")
+
+    monkeypatch.setattr(delivery, "verify", failing)
+    with pytest.raises(EncodeError, match=rf"^{tmp_path}/a\.mov: frame 0 is damaged$"):
+        vmatte.run(clip, output=tmp_path / "a.mov", model="luma-key")
+
+
+def test_a_job_file_lists_outputs_each_with_its_own_fields(tmp_path: Path) -> None:
+    clips.black_clip(tmp_path / "talk.mp4", 2)
+    (tmp_path / "j.yaml").write_text(
+        "defaults:\n"
+        "  bg: navy\n"
+        "  outputs:\n"
+        "    - 'out/{stem}_{layer}{suffix},prores4444,cutout'\n"
+        "    - {path: 'out/{stem}_{format}{suffix}', format: webm, layer: cutout, speed: best}\n"
+        "    - out/{plate}.mp4\n"
+        "clips: talk.mp4\n"
+    )
+    (entry,) = read_jobs(tmp_path / "j.yaml")
+    assert [(output.path.name, output.layer, output.speed) for output in entry.job.outputs] == [
+        ("talk_cutout.mov", "cutout", "good"),
+        ("talk_webm.webm", "cutout", "best"),
+        ("navy.mp4", "composite", "good"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        ("[]", "an empty list"),
+        ("[a.mov, {path: b.mov, layer: alpa}]", "did you mean 'alpha'"),
+        ("[a.mov, {layer: alpha}]", r"output\.path is missing"),
+        ("[a.mov, a.mov]", "twice"),
+        ("[a.mov, 'x{y}.mov']", r"unknown field \{y\}"),
+    ],
+)
+def test_what_is_wrong_with_a_list_of_outputs_is_told(outputs: str, says: str, tmp_path: Path) -> None:
+    clips.black_clip(tmp_path / "talk.mp4", 2)
+    (tmp_path / "j.yaml").write_text(f"defaults:\n  outputs: {outputs}\nclips: talk.mp4\n")
+    with pytest.raises(JobFileError, match=says):
+        read_jobs(tmp_path / "j.yaml")

@@ -199,3 +199,10 @@ def test_of_several_outputs_those_that_have_their_names_already_are_the_renders_
     assert WorkFolder(work.path).published([first, second]) is None
     second.write_text("newer")
     assert WorkFolder(work.path).published([first, second]) == {"frames": 1}
+
+
+def test_a_second_output_that_cannot_be_leaves_nothing_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JobError, match="cannot be written"):
+        open_work_folder([tmp_path / "a.mov", tmp_path / "file" / "b.webm"], "job").__enter__()
+    assert entries(tmp_path) == {"file"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
@@ -10,9 +12,7 @@ from typing import get_args
 from vmatte.content_credentials import Ingredient, Signing, can_carry, read_signing, sign
 from vmatte.errors import EncodeError, SourceError
 from vmatte.fingerprint import sha256_of_output
-from vmatte.job import (
-    Verify,
-)
+from vmatte.job import Verify
 from vmatte.options import FilePlate
 from vmatte.outputs import Output
 from vmatte.pipeline import coding_of
@@ -134,21 +134,31 @@ def _put_together(plan: Plan, work: WorkFolder, place: int) -> tuple[Path, Verif
     files = [_file_of(work, segment, plan, place) for segment in plan.segments]
     whole = whole_of(output.path, output.row.suffix)
     clip = plan.canvas.clip_of(output)
-    join([segment for segment in files if segment.written], clip, output.row, whole)
-    if plan.runtime.c2pa is not None and can_carry(output.row):
-        _sign(plan, read_signing(plan.runtime.c2pa), output, whole)
-    sent = [_sent(plan, work, segment, place) for segment in plan.segments]
-    verified = verify(
-        whole,
-        clip,
-        output.row,
-        coding_of(output, plan.canvas),
-        sent,
-        alpha=output.layer == "cutout",
-        is_matte=output.layer == "alpha",
-        how=plan.runtime.verify,
-    )
+    with _told_by_name(whole, output.path):
+        join([segment for segment in files if segment.written], clip, output.row, whole)
+        if plan.runtime.c2pa is not None and can_carry(output.row):
+            _sign(plan, read_signing(plan.runtime.c2pa), output, whole)
+        sent = [_sent(plan, work, segment, place) for segment in plan.segments]
+        verified = verify(
+            whole,
+            clip,
+            output.row,
+            coding_of(output, plan.canvas),
+            sent,
+            alpha=output.layer == "cutout",
+            is_matte=output.layer == "alpha",
+            how=plan.runtime.verify,
+        )
     return whole, verified
+
+
+@contextmanager
+def _told_by_name(whole: Path, output: Path) -> Iterator[None]:
+    """Errors name the output as the user did, not where it lies until it is whole."""
+    try:
+        yield
+    except EncodeError as error:
+        raise EncodeError(str(error).replace(str(whole), str(output))) from error
 
 
 def _sign(plan: Plan, signing: Signing, output: Output, whole: Path) -> None:

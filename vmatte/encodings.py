@@ -108,6 +108,13 @@ class Encoding:
         return width, height
 
     @property
+    def usual_alpha(self) -> Literal["straight", "premultiplied"] | None:
+        """What whoever opens it takes a cutout's colours for; None where both are known."""
+        if self.premultiplied:
+            return "premultiplied"
+        return "straight" if self.codec in ("png", "libvpx-vp9") else None  # PNG, stickers, WebM
+
+    @property
     def is_sequence(self) -> bool:
         """Whether the output is a folder of pictures."""
         return self.container == "image2"

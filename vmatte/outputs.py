@@ -109,14 +109,14 @@ def make_output(said: OutputWords, path: Path | None, *, plated: bool, alone: bo
         raise JobError(f"{what} is to be a composite, and no background is given; choose --bg")
     if not row.carries(layer):
         can = ", ".join(name for name, other in ENCODINGS.items() if other.carries(layer))
-        instead = "choose --bg, or one of" if layer == "cutout" and not plated else "choose one of"
-        lacks = "has no alpha, and no background is given" if not plated else f"cannot hold {_A[layer]}"
-        raise JobError(f"{row.name} {lacks}; {instead}: {can}")
+        unsaid = layer == "cutout" and not plated and said.layer is None and said.alpha is None
+        lacks = "has no alpha, and no background is given" if unsaid else f"cannot hold {_A[layer]}"
+        raise JobError(f"{row.name} {lacks}; {'choose --bg, or one of' if unsaid else 'choose one of'}: {can}")
     if said.alpha == "premultiplied" and layer != "cutout":
         raise JobError(f"{what} is {_A[layer]}, which has no alpha to be premultiplied with; leave that out")
-    usual: AlphaForm = "premultiplied" if row.premultiplied and layer == "cutout" else "straight"
-    if said.alpha == "straight" != usual:
-        raise JobError(f"{what}: {row.name} is premultiplied by its standard; leave straight out")
+    usual: AlphaForm = (row.usual_alpha if layer == "cutout" else None) or "straight"
+    if said.alpha is not None and row.usual_alpha not in (None, said.alpha):
+        raise JobError(f"{what}: whoever opens {row.name} takes it for {row.usual_alpha}; leave {said.alpha} out")
     return Output(
         path=path or Path(),
         encoding=row.name,
@@ -150,12 +150,12 @@ def check_apart(outputs: Sequence[Output]) -> None:
     """JobError where two outputs have one name, or one lies in another."""
     seen: dict[Path, Output] = {}
     for output in outputs:
-        place = output.path.absolute()
+        place = output.path.resolve()
         if place in seen:
             raise JobError(f"{output.path} is named as output twice; keep one of them, or name it another")
         seen[place] = output
     for output in outputs:
-        if any(parent in seen for parent in output.path.absolute().parents):
+        if any(parent in seen for parent in output.path.resolve().parents):
             raise JobError(f"{output.path} lies in a folder that is an output itself; give another name")
 
 
@@ -169,9 +169,7 @@ def choose_encoding(output: Path | None, name: str | None, *, cutout: bool) -> E
     by_suffix = encoding_for_suffix(output.suffix)
     if name is None:
         if by_suffix is None:
-            raise JobError(
-                f"{output}: no encoding has the extension {output.suffix!r}; name one with --format: {known}"
-            )
+            raise _unknown_suffix(output)
         if by_suffix.is_sequence and output.suffix == "":
             raise JobError(f"{output} has no extension; add one, or name an encoding with --format: {known}")
         return by_suffix
@@ -180,3 +178,15 @@ def choose_encoding(output: Path | None, name: str | None, *, cutout: bool) -> E
     if not fits:
         raise JobError(f"{output}: {name} goes into {row.suffix or 'a folder'}, not into {output.suffix or 'a folder'}")
     return row
+
+
+def _unknown_suffix(output: Path) -> JobError:
+    known = ", ".join(ENCODINGS)
+    pictures = next((row.name for row in ENCODINGS.values() if row.picture_suffix == output.suffix.lower()), None)
+    if pictures is not None:
+        return JobError(f"{output}: pictures go into a folder; name that, and the format: -o frames,{pictures}")
+    name, comma, word = output.name.rpartition(",")
+    if comma and encoding_for_suffix(Path(name).suffix) is not None:
+        words = ", ".join(word for word, meaning in _MEANINGS.items() if meaning != "format")
+        return JobError(f"{output}: {word!r} is no word for an output; there are {words}, and the formats {known}")
+    return JobError(f"{output}: no encoding has the extension {output.suffix!r}; name one with --format: {known}")

@@ -205,6 +205,9 @@ def _locked(work: WorkFolder, output: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):
+            if _is_bare(work):  # nothing came of it
+                _clear(work)
         lock.release()  # not by `with lock`, which would take it once more
 
 

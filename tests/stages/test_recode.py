@@ -71,11 +71,20 @@ def test_alpha_of_sixteen_bits_is_rounded_once() -> None:
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 0.4, 1.0])
 def test_premultiplied_codes_lie_between_black_and_the_colour(alpha: float) -> None:
     """In limited range black is 16, and no colour 128; with as many bits as the encoding's alpha."""
-    batch = recoded(layer((180, 90, 200), alpha), "prores4444", form="premultiplied")
+    batch = recoded(layer((120, 110, 150), alpha), "prores4444", form="premultiplied")
     share = round(alpha * 1023) / 1023
-    assert (batch.luma.to(torch.int32) == round(4 * (16 + 164 * share))).all()
-    wanted = [round(4 * (128 - 38 * share)), round(4 * (128 + 72 * share))]
+    assert (batch.luma.to(torch.int32) == round(4 * (16 + 104 * share))).all()
+    wanted = [round(4 * (128 - 18 * share)), round(4 * (128 + 22 * share))]
     assert (batch.chroma.to(torch.int32) == torch.tensor(wanted).view(1, 2, 1, 1)).all()
+
+
+def test_a_colour_that_no_screen_has_is_not_brighter_than_its_alpha() -> None:
+    """BT.709 decodes 180, 90, 200 to R' 1.26: shown, and so multiplied, as 1. Where it is solid its codes stay."""
+    for alpha in (0.5, 1.0):
+        batch = recoded(layer((180, 90, 200), alpha), "prores4444", form="premultiplied")
+        luma = (float(batch.luma[0, 0, 0, 0]) / 4 - 16) / 219
+        red = luma + 1.5748 * (float(batch.chroma[0, 1, 0, 0]) / 4 - 128) / 224
+        assert red == pytest.approx(alpha if alpha < 1 else 1.255, abs=0.004)
 
 
 def test_openexr_multiplies_light_with_alpha() -> None:

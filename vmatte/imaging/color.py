@@ -128,6 +128,15 @@ def rgb_change_to_ycbcr(change: Tensor, coding: Coding) -> Tensor:
     return (matrix @ change.flatten(2)).view(change.shape)
 
 
+def gamut_change(luma: Tensor, chroma: Tensor, coding: Coding) -> Tensor:
+    """By how many codes Y'CbCr (T, 3, H, W) changes where a decoder shows R'G'B' that ends at 0 and 1; 0 for colours
+    that lie within. Luma (T, 1, H, W) and chroma (T, 2, h, w) are codes."""
+    planes = luma.new_empty((len(luma), 3, *luma.shape[-2:]), dtype=torch.float32)
+    planes[:, :1], planes[:, 1:] = luma, upsample_chroma(chroma.to(torch.float32), luma.shape[-2:])
+    rgb = _affine(planes, *codes_to_rgb(coding, planes.device))
+    return rgb_change_to_ycbcr(rgb.clamp(0, 1).sub_(rgb), coding)
+
+
 def recode(luma: Tensor, chroma: Tensor, source: Coding, target: Coding) -> tuple[Tensor, Tensor]:
     """The same picture in another coding: rounded codes, chroma at the size it has.
 

@@ -205,7 +205,9 @@ def read_setting(key: Key, node: Node, folder: Path, problems: Problems) -> Sett
     if node.empty:
         quotes = "a colour with # needs quotes; " if key.word == "bg" else ""
         problems.add(node.place, f"{key.word} has no value; {quotes}give one, or leave the key out")
-    elif isinstance(node.content, list) and key.many and node.content:
+    elif isinstance(node.content, list) and key.many:
+        if not node.content:
+            problems.add(node.place, f"{key.word} is an empty list; name one at least, or leave the key out")
         value = tuple(_read_value(key, each, problems) for each in node.content)
     elif node.content is not None:
         value = _read_value(key, node, problems)

@@ -11,7 +11,7 @@ from torch import Tensor
 from vmatte.clip import FLOAT_BITS, HDR_TRANSFERS, LINEAR, RGB_MATRIX, Coding
 from vmatte.encodings import Encoding
 from vmatte.frames import LayerBatch
-from vmatte.imaging.color import black, downsample_chroma, rounded, strips, upsample_chroma, ycbcr_to_rgb
+from vmatte.imaging.color import black, downsample_chroma, gamut_change, rounded, strips, upsample_chroma, ycbcr_to_rgb
 from vmatte.imaging.compositing import alpha_codes
 from vmatte.imaging.light import curve_of
 from vmatte.imaging.tonemap import hdr_light
@@ -111,7 +111,8 @@ def _darkened(layer: LayerBatch, source: Coding, target: Coding, shares: Tensor 
     """Y'CbCr of limited range between black and itself, with the target's bits."""
     finer = 2 ** (target.bits - source.bits)
     planes = []
-    for codes, zero in zip((layer.luma, layer.chroma), black(source), strict=True):
+    colors = (layer.luma, layer.chroma) if shares is None else _shown(layer, source, shares)
+    for codes, zero in zip(colors, black(source), strict=True):
         share = shares
         if shares is not None and codes.shape[-2:] != shares.shape[-2:]:
             share = downsample_chroma(shares, (int(codes.shape[-2]), int(codes.shape[-1])))
@@ -125,3 +126,12 @@ def _darkened(layer: LayerBatch, source: Coding, target: Coding, shares: Tensor 
             darkened[rows] = rounded(values.add_(zero).mul_(finer), target.bits)
         planes.append(darkened)
     return planes[0], planes[1]
+
+
+def _shown(layer: LayerBatch, coding: Coding, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Luma and chroma as a decoder of the straight colours shows them: where alpha is soft the estimated colour may lie
+    outside R'G'B', and multiplied it would come out brighter than its alpha."""
+    change = gamut_change(layer.luma, layer.chroma, coding).mul_(shares < 1)
+    small = int(layer.chroma.shape[-2]), int(layer.chroma.shape[-1])
+    luma = layer.luma.to(torch.float32).add_(change[:, :1])
+    return luma, layer.chroma.to(torch.float32).add_(downsample_chroma(change[:, 1:], small))

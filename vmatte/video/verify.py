@@ -213,7 +213,7 @@ def _luma_of(frame: VideoFrame, coding: Coding) -> NDArray[np.float32] | None:
     if form.has_palette or form.is_rgb != (coding.color.matrix == RGB_MATRIX):
         return None
     if is_float(frame):
-        return float_planes(frame)[0]
+        return float_planes(frame)[0].clip(0, 1)  # what was kept ends at white, where HDR's light goes on
     bits = form.components[0].bits
     ends = Ends(*Coding(coding.color, bits).luma_ends)
     if len(frame.planes) >= 3 and not form.name.endswith("be"):
