@@ -390,7 +390,7 @@ ENCODINGS: dict[str, Encoding] = {
             plays="Chrome, Firefox, Edge; not Safari",
             matte_options={"crf": "0", "lossless": "1"},
             matte_tolerance=0.0,
-            speeds={"fast": {"cpu-used": "8"}, "best": {"deadline": "good", "cpu-used": "2"}},
+            speeds={"fast": {"cpu-used": "8", "crf": "24"}, "best": {"deadline": "good", "cpu-used": "2"}},
             # Without loss 8 is no quicker than 7, and "good" no smaller than "realtime".
             alpha_speeds={"fast": {"cpu-used": "7"}, "best": {"cpu-used": "5"}},
         ),
