@@ -17,6 +17,7 @@ from vmatte.errors import JobError
 from vmatte.job import RenderJob
 from vmatte.outputs import Output
 from vmatte.segment_folder import write_whole
+from vmatte.version import __version__
 from vmatte.video.verify import Verified
 
 _MADE_BY = "vmatte"
@@ -26,8 +27,6 @@ _MADE_BY = "vmatte"
 class Making:
     """How a render made its outputs."""
 
-    version: str
-    """vmatte's."""
     job: RenderJob
     """With its model settled."""
     inputs: Sequence[tuple[Path, str]]
@@ -81,7 +80,7 @@ def write_sidecar(output: Output, making: Making, sha256: str, verified: Verifie
     color = picture.delivery.color
     record = {
         "made_by": _MADE_BY,
-        "version": making.version,
+        "version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": {"name": clip.name, "sha256": clip_sha256},
         "other_inputs": [{"name": path.name, "sha256": digest} for path, digest in others],
@@ -92,7 +91,7 @@ def write_sidecar(output: Output, making: Making, sha256: str, verified: Verifie
             "sha256": sha256,
             "layer": output.layer,
             "encoding": output.encoding,
-            "alpha": output.alpha if output.layer == "cutout" else None,
+            "alpha": output.alpha_form,
             "frames": making.frames,
             "lost": making.lost,
             "duration_s": round(float(picture.duration), 6),
