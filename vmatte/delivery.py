@@ -18,7 +18,7 @@ from vmatte.outputs import Output
 from vmatte.pipeline import coding_of
 from vmatte.planning import Plan, check_outputs, check_unchanged
 from vmatte.segments import Segment
-from vmatte.sidecar import Making, sidecar_of, write_sidecar
+from vmatte.sidecar import Making, remove_sidecar, sidecar_of, write_sidecar
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.sent import SentFiles, SentSegment
 from vmatte.video.verify import Verified, verify
@@ -109,6 +109,9 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
 
 def _write_sidecars(plan: Plan, report: RenderReport) -> None:
     if not plan.runtime.sidecar:
+        for output in plan.job.outputs:
+            with writing(sidecar_of(output.path)):
+                remove_sidecar(output.path)  # of an older output, which this one has replaced
         return
     making = Making(
         job=plan.job,

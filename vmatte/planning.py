@@ -150,7 +150,7 @@ def check_outputs(job: RenderJob, own: set[Path], runtime: Runtime) -> None:
             paths = list(job.files.values())
             check_output(output.path, paths, overwrite=runtime.overwrite, folder=output.row.is_sequence)
         if runtime.sidecar:
-            check_sidecar(output.path, overwrite=runtime.overwrite)
+            check_sidecar(output.path, job, runtime.c2pa, overwrite=runtime.overwrite)
 
 
 def announce(plan: Plan) -> None:

@@ -50,9 +50,21 @@ _LONGEST = 200
 """Bytes of a name that more can be put behind: file systems take 255."""
 
 
-def check_sidecar(output: Path, *, overwrite: bool) -> None:
-    """JobError where something else lies under the sidecar's name. An older sidecar goes with the output it was of."""
+def check_sidecar(output: Path, job: RenderJob, signer: Path | None, *, overwrite: bool) -> None:
+    """JobError where something else has the sidecar's name: another output, a file that the job reads, a stranger's.
+
+    An older sidecar goes with the output it was of.
+    """
     path = sidecar_of(output)
+    if any(_is_one_name(path, other.path) for other in job.outputs):
+        raise JobError(
+            f"{path} is an output, and {output.name}'s sidecar goes there; give another name, or --no-sidecar"
+        )
+    for name, read in {**job.files, "weights": job.weights, "signer": signer}.items():
+        if read is not None and read.exists() and path.exists() and path.samefile(read):
+            raise JobError(
+                f"{path}, where {output.name}'s sidecar goes, is the {name} itself; give another name, or --no-sidecar"
+            )
     if path.is_dir():
         raise JobError(f"{path}, where {output.name}'s sidecar goes, is a folder; give another name, or --no-sidecar")
     if path.exists() and not overwrite and not _is_sidecar(path, output):
@@ -60,6 +72,18 @@ def check_sidecar(output: Path, *, overwrite: bool) -> None:
             f"{path}, where {output.name}'s sidecar goes, is a file of another kind; give -y to overwrite it, "
             "another name, or --no-sidecar"
         )
+
+
+def _is_one_name(path: Path, other: Path) -> bool:
+    """Whether two files would be one; a link to either is not followed, for it is replaced."""
+    return path.name == other.name and path.parent.resolve() == other.parent.resolve()
+
+
+def remove_sidecar(output: Path) -> None:
+    """Where one lies beside an output; a file of another kind stays. Raises OSError."""
+    path = sidecar_of(output)
+    if _is_sidecar(path, output):
+        path.unlink()
 
 
 def _is_sidecar(path: Path, output: Path) -> bool:

@@ -360,12 +360,12 @@ def _check_output(job: RenderJob, inputs: list[Path], runtime: Runtime) -> None:
         folder = output.path.absolute().parent
         if folder.is_dir():
             check_output(output.path, inputs, overwrite=runtime.overwrite, folder=output.row.is_sequence)
-            if runtime.sidecar:
-                check_sidecar(output.path, overwrite=runtime.overwrite)
         else:
             folder = _made_folder(output.path)
             if not folder.is_dir():
                 raise JobError(f"{output.path}: {folder} is a file, not a folder; give another name")
+        if runtime.sidecar:
+            check_sidecar(output.path, job, runtime.c2pa, overwrite=runtime.overwrite)
         if not os.access(folder, os.W_OK):
             raise JobError(f"folder {folder} for {output.path.name} cannot be written: permission denied")
 
