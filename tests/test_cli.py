@@ -448,6 +448,7 @@ def test_json_says_what_was_made(tmp_path: Path, look: Callable[[Path], Seen]) -
     assert report["frames"] == len(look(tmp_path / "out.mp4").times) == 6
     assert report["sha256"] == hashlib.sha256((tmp_path / "out.mp4").read_bytes()).hexdigest()
     assert (report["output"], report["lost"], report["model"]) == ("out.mp4", 0, "luma-key")
+    assert report["outputs"][0]["alpha"] is None  # a composite has none
     assert report["fps"] == pytest.approx(6 / report["seconds"], rel=0.02)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vmatte.batch.plan import problems
 from vmatte.errors import JobError
+from vmatte.jobfile import read_jobs
 from vmatte.render import run
 from vmatte.version import __version__
 
@@ -155,11 +158,41 @@ def test_a_signer_that_cannot_sign_is_told_before_the_render(
         run(studio / "clip.mp4", output=tmp_path / "o.mov", model="luma-key", c2pa=tmp_path / "c2pa.json")
 
 
+_SIGNS_NOTHING = [
+    ({"sign_cert": "root.pem", "private_key": "root.key"}, "self-signed"),
+    ({"sign_cert": "chain.pem", "private_key": "root.key"}, "does not match"),
+    # Port 9 discards what it gets, and nobody listens there.
+    (
+        {"sign_cert": "chain.pem", "private_key": "signer.key", "ta_url": "http://127.0.0.1:9/"},
+        r"http://127\.0\.0\.1:9/",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "what"), _SIGNS_NOTHING)
+def test_a_signer_whose_signature_fails_is_told_before_the_render(
+    settings: dict[str, str], what: str, studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer, jobs = studio / f"{tmp_path.name}.json", tmp_path / "jobs.yaml"
+    signer.write_text(json.dumps({"alg": "es256", **settings}))
+    said = rf"{signer.name}: nothing can be signed with it: .*({what})"
+    monkeypatch.setattr("vmatte.render.render_segments", None)  # a render would fail in another way
+    with pytest.raises(JobError, match=said):
+        run(studio / "clip.mp4", output=tmp_path / "o.mov", model="luma-key", c2pa=signer)
+    assert list(tmp_path.iterdir()) == []
+    jobs.write_text(f"clips: {studio}/clip.mp4\ndefaults: {{model: luma-key, c2pa: {signer}, output: o.mov}}")
+    (problem,) = problems(read_jobs(jobs))
+    assert re.search(said, problem.error)
+
+
 def test_an_output_that_no_manifest_can_be_bound_to_goes_without(
     studio: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    output = tmp_path / "out.webm"
+    output, signer = tmp_path / "out.webm", studio / "self-signed.json"
+    signer.write_text('{"sign_cert": "root.pem", "private_key": "root.key"}')
     with caplog.at_level(logging.WARNING, "vmatte"):
-        run(studio / "clip.mp4", output=output, model="luma-key", c2pa=studio / "c2pa.json")
+        run(
+            studio / "clip.mp4", output=output, model="luma-key", c2pa=signer
+        )  # nothing is tried, for nothing is signed
     assert f"{output}: webm has no place for a C2PA manifest, it goes without" in caplog.text
     assert output.exists()

@@ -14,8 +14,11 @@ import pytest
 from PIL import Image
 
 import vmatte
+from vmatte.batch.plan import problems
 from vmatte.errors import JobError
+from vmatte.job import Words, job_words, make_job, make_runtime, runtime_words
 from vmatte.jobfile import read_jobs
+from vmatte.planning import check_outputs
 from vmatte.render import run
 from vmatte.watch import watch
 
@@ -112,6 +115,63 @@ def test_a_strangers_file_is_not_overwritten_and_an_old_sidecar_is(clip: Path, t
     run(clip, output=output, model="luma-key", gamma=1.5)  # what is left of the old one is no obstacle
     assert old["options"]["edges"]["gamma"] != said_of(output)["options"]["edges"]["gamma"] == 1.5
     assert said_of(output)["output"]["sha256"] == sha256(output)
+
+
+def test_a_sidecar_goes_with_the_output_that_is_replaced(clip: Path, tmp_path: Path) -> None:
+    outputs = [tmp_path / "cut.mov", tmp_path / "comp.mp4"]
+    run(clip, output=outputs, background="navy", model="luma-key")
+    outputs[1].with_name("comp.mp4.json").write_text('{"notes": "of the director"}')
+    run(clip, output=outputs, background="red", model="luma-key", overwrite=True, sidecar=False)
+    assert {path.name for path in tmp_path.glob("*.json")} == {"comp.mp4.json"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_output_cannot_have_the_name_of_a_sidecar(
+    clip: Path, tmp_path: Path, overwrite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outputs = ["c.mov", f"{tmp_path}/c.mov.json,png"]
+    with pytest.raises(
+        JobError, match=r"c\.mov\.json is an output, and c\.mov's sidecar goes there; give another name"
+    ):
+        run(clip, output=outputs, model="luma-key", overwrite=overwrite)
+    jobs = tmp_path / "jobs.yaml"
+    jobs.write_text("clips: clip.mp4\ndefaults: {model: luma-key, output: [c.mov, {path: c.mov.json, format: png}]}")
+    (problem,) = problems(read_jobs(jobs))
+    assert "c.mov's sidecar goes there" in problem.error
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "jobs.yaml"}
+    run(clip, output=outputs, model="luma-key", sidecar=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "jobs.yaml", "c.mov", "c.mov.json"}
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [
+        ("background", "background"),
+        ("garbage", "garbage"),
+        ("hold_out", "hold-out"),
+        ("clean_plate", "clean plate"),
+        ("weights", "weights"),
+        ("c2pa", "signer"),
+    ],
+)
+def test_a_sidecar_never_overwrites_what_the_render_reads(clip: Path, tmp_path: Path, role: str, name: str) -> None:
+    words: Words = {role: tmp_path / "cut.mov.json", "output": tmp_path / "cut.mov", "overwrite": True}  # type: ignore[misc]
+    (tmp_path / "cut.mov.json").write_text("{}")
+    job, runtime = make_job(clip, **job_words(words)), make_runtime(**runtime_words(words))
+    with pytest.raises(JobError, match=rf"cut\.mov's sidecar goes, is the {name} itself; give another name"):
+        check_outputs(job, set(), runtime)
+
+
+def test_a_clip_under_a_sidecars_name_stays(clip: Path, tmp_path: Path) -> None:
+    odd = clip.rename(tmp_path / "cut.mov.json")
+    before = odd.read_bytes()
+    (tmp_path / "link.mp4").symlink_to(odd)
+    for path in (odd, tmp_path / "link.mp4"):
+        with pytest.raises(JobError, match=r"cut\.mov's sidecar goes, is the clip itself"):
+            run(path, output=tmp_path / "cut.mov", model="luma-key", overwrite=True)
+    assert odd.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"cut.mov.json", "link.mp4"}
 
 
 def test_no_sidecar_is_taken_for_a_clip(clip: Path, tmp_path: Path) -> None:

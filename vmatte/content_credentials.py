@@ -5,18 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import av
 from pydantic import ValidationError
 
-from vmatte.encodings import Encoding
+from vmatte.encodings import ENCODINGS, Encoding
 from vmatte.errors import EncodeError, JobError
 from vmatte.options import Record
 from vmatte.outputs import LayerName
+from vmatte.version import __version__
 
 _MIME_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".gif": "image/gif", ".webp": "image/webp"}
 """Of the files that can carry a manifest: it would not be bound to the picture of a WebM, or of a folder."""
@@ -61,6 +64,31 @@ class Ingredient:
 def can_carry(encoding: Encoding) -> bool:
     """Whether files of an encoding have a place for a manifest that is bound to them."""
     return encoding.suffix in _MIME_TYPES
+
+
+def check_signing(settings: Path, encodings: Iterable[Encoding]) -> None:
+    """JobError where nothing can be signed by these settings: a clip of one frame is, if an output of a job will be.
+
+    What is wrong with a certificate, its key or a time authority shows only when something is signed.
+    """
+    signing = read_signing(settings)
+    if not any(map(can_carry, encodings)):
+        return
+    try:
+        with TemporaryDirectory() as folder:
+            trial = Path(folder) / "trial.mp4"
+            with av.open(str(trial), "w") as container:
+                stream = container.add_stream("mpeg4", rate=25)
+                stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+                container.mux(stream.encode(av.VideoFrame(16, 16, "yuv420p")))
+                container.mux(stream.encode(None))
+            made_of = [Ingredient(trial, is_parent=True)]
+            signed = trial.with_stem("signed")
+            sign(trial, signed, signing, ENCODINGS["mp4"], "composite", title=trial.name, ingredients=made_of)
+    except EncodeError as error:
+        raise JobError(f"{settings}: nothing can be signed with it: {error.__cause__}") from error
+    except OSError as error:
+        raise JobError(f"{settings}: a trial signature cannot be written: {error.strerror}") from error
 
 
 def read_signing(settings: Path) -> Signing:
@@ -122,17 +150,16 @@ def sign(
     layer: LayerName,
     *,
     title: str,
-    version: str,
     ingredients: Sequence[Ingredient],
 ) -> None:
     """Write a copy of an output that carries its manifest. Raises EncodeError, and OSError where the disk is at fault.
 
-    `title` is the name that the output will have, `version` vmatte's.
+    `title` is the name that the output will have.
     """
     import c2pa
 
     mime_type = _MIME_TYPES[encoding.suffix]
-    manifest = _manifest(mime_type, layer, title=title, version=version, ingredients=ingredients)
+    manifest = _manifest(mime_type, layer, title=title, ingredients=ingredients)
     try:
         with _signer(signing) as signer, c2pa.Builder(manifest) as builder:
             for number, each in enumerate(ingredients):
@@ -156,9 +183,7 @@ def _add(builder: Any, ingredient: Ingredient, label: str) -> None:
         builder.add_ingredient(json.dumps(about), kind, source)
 
 
-def _manifest(
-    mime_type: str, layer: LayerName, *, title: str, version: str, ingredients: Sequence[Ingredient]
-) -> dict[str, object]:
+def _manifest(mime_type: str, layer: LayerName, *, title: str, ingredients: Sequence[Ingredient]) -> dict[str, object]:
     source_type, words = _EDITS[layer]
     actions: list[dict[str, object]] = []
     for number, each in enumerate(ingredients):
@@ -172,7 +197,7 @@ def _manifest(
     # What was opened comes first, then what was done to it, then what was put beside it.
     actions.insert(1, edited)
     return {
-        "claim_generator_info": [{"name": "vmatte", "version": version}],
+        "claim_generator_info": [{"name": "vmatte", "version": __version__}],
         "title": title,
         "format": mime_type,
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}}],

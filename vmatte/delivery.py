@@ -18,8 +18,7 @@ from vmatte.outputs import Output
 from vmatte.pipeline import coding_of
 from vmatte.planning import Plan, check_outputs, check_unchanged
 from vmatte.segments import Segment
-from vmatte.sidecar import Making, sidecar_of, write_sidecar
-from vmatte.version import __version__
+from vmatte.sidecar import Making, remove_sidecar, sidecar_of, write_sidecar
 from vmatte.video.join import EncodedSegment, join
 from vmatte.video.sent import SentFiles, SentSegment
 from vmatte.video.verify import Verified, verify
@@ -34,8 +33,8 @@ class OutputReport:
     path: Path
     layer: str
     encoding: str
-    alpha: str
-    """`straight` or `premultiplied`, of a cutout."""
+    alpha: str | None
+    """`straight` or `premultiplied`, of a cutout; None for a layer without alpha."""
     sha256: str
     """Of its bytes; of all pictures in order, for a sequence."""
     verified: Verified
@@ -86,7 +85,9 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
     wholes, proofs = zip(*(_put_together(plan, work, place) for place in range(len(job.outputs))), strict=True)
     report = RenderReport(
         outputs=tuple(
-            OutputReport(output.path, output.layer, output.encoding, output.alpha, sha256_of_output(whole), verified)
+            OutputReport(
+                output.path, output.layer, output.encoding, output.alpha_form, sha256_of_output(whole), verified
+            )
             for output, whole, verified in zip(job.outputs, wholes, proofs, strict=True)
         ),
         frames=len(written),
@@ -108,9 +109,11 @@ def finish(plan: Plan, work: WorkFolder, started: float) -> RenderReport:
 
 def _write_sidecars(plan: Plan, report: RenderReport) -> None:
     if not plan.runtime.sidecar:
+        for output in plan.job.outputs:
+            with writing(sidecar_of(output.path)):
+                remove_sidecar(output.path)  # of an older output, which this one has replaced
         return
     making = Making(
-        version=__version__,
         job=plan.job,
         inputs=plan.inputs,
         canvas=plan.canvas,
@@ -137,7 +140,7 @@ def _put_together(plan: Plan, work: WorkFolder, place: int) -> tuple[Path, Verif
     with _told_by_name(whole, output.path):
         join([segment for segment in files if segment.written], clip, output.row, whole)
         if plan.runtime.c2pa is not None and can_carry(output.row):
-            _sign(plan, read_signing(plan.runtime.c2pa), output, whole)
+            _sign(plan, read_signing(plan.runtime.c2pa), output, whole)  # read again: a key is kept nowhere
         sent = [_sent(plan, work, segment, place) for segment in plan.segments]
         verified = verify(
             whole,
@@ -175,7 +178,6 @@ def _sign(plan: Plan, signing: Signing, output: Output, whole: Path) -> None:
             output.row,
             output.layer,
             title=output.path.name,
-            version=__version__,
             ingredients=ingredients,
         )
         signed.replace(whole)

@@ -34,9 +34,9 @@ def image(
     ] = None,
     fit: option.Fit = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--output", "-o", help="file, or folder for several", show_default="NAME_LAYER beside the picture"
+            "--output", "-o", help="file, or folder/ for several", show_default="NAME_LAYER beside the picture"
         ),
     ] = None,
     form: Annotated[
@@ -189,7 +189,7 @@ def _check_id_words(words: Words) -> None:
 
 def _run(
     pictures: Sequence[Path],
-    output: Path | None,
+    output: str | None,
     layers: Sequence[str],
     form: str | None,
     words: Words,

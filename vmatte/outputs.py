@@ -35,9 +35,14 @@ class Output(Record):
         return ENCODINGS[self.encoding].at(self.speed)
 
     @property
+    def alpha_form(self) -> AlphaForm | None:
+        """None for a layer without alpha."""
+        return self.alpha if self.layer == "cutout" else None
+
+    @property
     def what(self) -> str:
         """In words."""
-        form = f"{self.alpha} " if self.layer == "cutout" else ""
+        form = "" if self.alpha_form is None else f"{self.alpha_form} "
         return f"{form}{self.layer} as {self.encoding}"
 
 

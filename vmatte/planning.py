@@ -13,7 +13,7 @@ import av
 from vmatte.analyse import crops
 from vmatte.canvas import Canvas, plan_canvas
 from vmatte.clip import ClipInfo
-from vmatte.content_credentials import can_carry, read_signing
+from vmatte.content_credentials import can_carry, check_signing
 from vmatte.encodings import DEFAULT_SPEED
 from vmatte.errors import SourceError
 from vmatte.fingerprint import fingerprint, sha256_of_file, sha256_of_program
@@ -108,7 +108,7 @@ def plan_job(job: RenderJob, runtime: Runtime) -> Plan:
     paths = list(job.files.values())
     check_outputs(job, already_there([output.path for output in job.outputs]), runtime)
     if runtime.c2pa is not None:
-        read_signing(runtime.c2pa)  # now, and again when it is time: a key is kept nowhere
+        check_signing(runtime.c2pa, [output.row for output in job.outputs])
     choice = choose(job.model, job.weights, runtime)
     spec = choice.spec
     check_own_alpha(spec, clip.path, has_alpha=clip.alpha)
@@ -150,7 +150,7 @@ def check_outputs(job: RenderJob, own: set[Path], runtime: Runtime) -> None:
             paths = list(job.files.values())
             check_output(output.path, paths, overwrite=runtime.overwrite, folder=output.row.is_sequence)
         if runtime.sidecar:
-            check_sidecar(output.path, overwrite=runtime.overwrite)
+            check_sidecar(output.path, job, runtime.c2pa, overwrite=runtime.overwrite)
 
 
 def announce(plan: Plan) -> None:

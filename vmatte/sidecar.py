@@ -17,6 +17,7 @@ from vmatte.errors import JobError
 from vmatte.job import RenderJob
 from vmatte.outputs import Output
 from vmatte.segment_folder import write_whole
+from vmatte.version import __version__
 from vmatte.video.verify import Verified
 
 _MADE_BY = "vmatte"
@@ -26,8 +27,6 @@ _MADE_BY = "vmatte"
 class Making:
     """How a render made its outputs."""
 
-    version: str
-    """vmatte's."""
     job: RenderJob
     """With its model settled."""
     inputs: Sequence[tuple[Path, str]]
@@ -51,9 +50,21 @@ _LONGEST = 200
 """Bytes of a name that more can be put behind: file systems take 255."""
 
 
-def check_sidecar(output: Path, *, overwrite: bool) -> None:
-    """JobError where something else lies under the sidecar's name. An older sidecar goes with the output it was of."""
+def check_sidecar(output: Path, job: RenderJob, signer: Path | None, *, overwrite: bool) -> None:
+    """JobError where something else has the sidecar's name: another output, a file that the job reads, a stranger's.
+
+    An older sidecar goes with the output it was of.
+    """
     path = sidecar_of(output)
+    if any(_is_one_name(path, other.path) for other in job.outputs):
+        raise JobError(
+            f"{path} is an output, and {output.name}'s sidecar goes there; give another name, or --no-sidecar"
+        )
+    for name, read in {**job.files, "weights": job.weights, "signer": signer}.items():
+        if read is not None and read.exists() and path.exists() and path.samefile(read):
+            raise JobError(
+                f"{path}, where {output.name}'s sidecar goes, is the {name} itself; give another name, or --no-sidecar"
+            )
     if path.is_dir():
         raise JobError(f"{path}, where {output.name}'s sidecar goes, is a folder; give another name, or --no-sidecar")
     if path.exists() and not overwrite and not _is_sidecar(path, output):
@@ -61,6 +72,18 @@ def check_sidecar(output: Path, *, overwrite: bool) -> None:
             f"{path}, where {output.name}'s sidecar goes, is a file of another kind; give -y to overwrite it, "
             "another name, or --no-sidecar"
         )
+
+
+def _is_one_name(path: Path, other: Path) -> bool:
+    """Whether two files would be one; a link to either is not followed, for it is replaced."""
+    return path.name == other.name and path.parent.resolve() == other.parent.resolve()
+
+
+def remove_sidecar(output: Path) -> None:
+    """Where one lies beside an output; a file of another kind stays. Raises OSError."""
+    path = sidecar_of(output)
+    if _is_sidecar(path, output):
+        path.unlink()
 
 
 def _is_sidecar(path: Path, output: Path) -> bool:
@@ -81,7 +104,7 @@ def write_sidecar(output: Output, making: Making, sha256: str, verified: Verifie
     color = picture.delivery.color
     record = {
         "made_by": _MADE_BY,
-        "version": making.version,
+        "version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": {"name": clip.name, "sha256": clip_sha256},
         "other_inputs": [{"name": path.name, "sha256": digest} for path, digest in others],
@@ -92,7 +115,7 @@ def write_sidecar(output: Output, making: Making, sha256: str, verified: Verifie
             "sha256": sha256,
             "layer": output.layer,
             "encoding": output.encoding,
-            "alpha": output.alpha if output.layer == "cutout" else None,
+            "alpha": output.alpha_form,
             "frames": making.frames,
             "lost": making.lost,
             "duration_s": round(float(picture.duration), 6),

@@ -48,16 +48,21 @@ def _check_place(output: Path, inputs: list[Path], *, overwrite: bool, folder: b
             raise JobError(f"output {output} is the input itself; give another name")
         if folder and output.resolve() in path.resolve().parents:
             raise JobError(f"folder {output} holds the input {path.name}; give another name")
-    if output.parent.exists() and not output.parent.is_dir():
-        raise JobError(f"{output.parent} is a file, not a folder; give another name")
-    if not output.parent.is_dir():
-        raise JobError(f"folder {output.parent} does not exist; make it first")
+    check_parent(output)
     if folder:
         _check_folder(output, overwrite=overwrite)
     elif output.is_dir():
         raise JobError(f"output {output} is a folder; give a file name")
     elif (output.exists() or output.is_symlink()) and not overwrite:
         raise JobError(f"{output} exists; give -y to overwrite it, or another name")
+
+
+def check_parent(output: Path) -> None:
+    """JobError where the folder in which an output is to lie is not there."""
+    if output.parent.exists() and not output.parent.is_dir():
+        raise JobError(f"{output.parent} is a file, not a folder; give another name")
+    if not output.parent.is_dir():
+        raise JobError(f"folder {output.parent} does not exist; make it first")
 
 
 def _check_folder(output: Path, *, overwrite: bool) -> None:

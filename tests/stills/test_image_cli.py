@@ -167,6 +167,12 @@ def test_an_output_inside_the_folder_is_not_read_again(photos: Path, vmatte_comm
         ("one.jpg", ("cutout",), None, "jpg has no alpha"),
         ("one.png", ("cutout",), "webp", "is no webp"),
         ("out", ("cutout",), "gif", "no picture format is called 'gif'"),
+        ("x.bmp", ("cutout",), None, r"x\.bmp: bmp is not written; png, webp, tiff or jpg"),
+        ("yy.gif", ("cutout", "alpha"), None, r"yy\.gif: gif is not written; png, webp, tiff or jpg"),
+        ("x.png,alpha", ("cutout",), None, r"give -o x\.png --layer alpha"),
+        ("nodir/x.png", ("cutout",), None, "folder nodir does not exist; make it first"),
+        ("x" * 300 + ".png", ("cutout",), None, "cannot be written: File name too long"),
+        ("nodir/out/", ("cutout",), None, "folder nodir does not exist; make it first"),
     ],
 )
 def test_mistakes_in_what_is_written_are_told_before_anything_is_read(
@@ -174,6 +180,23 @@ def test_mistakes_in_what_is_written_are_told_before_anything_is_read(
 ) -> None:
     with pytest.raises(JobError, match=words):
         plan_stills([Path("missing.jpg")], Path(output), layers, form)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["out", "day.1/", "x.bmp/", "x.png,alpha/", "there.gif"])
+def test_a_folder_is_there_or_has_no_extension_or_ends_in_a_slash(tmp_path: Path, name: str) -> None:
+    (tmp_path / "there.gif").mkdir()
+    (job,) = plan_stills([Path("missing.jpg")], f"{tmp_path}/{name}", ("cutout",), None)
+    assert job.writings[0].path == tmp_path / name / "missing.png"
+
+
+def test_what_is_not_written_becomes_no_folder(photos: Path, tmp_path: Path, vmatte_command: Command) -> None:
+    before = files(tmp_path)
+    ended = vmatte_command("image", photos / "b.jpg", "-o", tmp_path / "x.bmp", *KEY)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert f"{tmp_path / 'x.bmp'}: bmp is not written; png, webp, tiff or jpg" in ended.err
+    assert not (tmp_path / "x.bmp").exists()
+    assert vmatte_command("image", photos / "b.jpg", "-o", f"{tmp_path}/x.bmp/", *KEY).code == 0
+    assert files(tmp_path) - before == {"x.bmp/b.png"}
 
 
 def test_two_pictures_that_would_become_one_file_are_refused(photos: Path, tmp_path: Path) -> None:

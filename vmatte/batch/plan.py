@@ -20,6 +20,7 @@ from vmatte.batch.run import groups
 from vmatte.batch.status import Board
 from vmatte.canvas import PlateShape, canvas_size, frame_rate, place_on
 from vmatte.clip import ClipInfo
+from vmatte.content_credentials import can_carry, check_signing
 from vmatte.errors import JobError, VmatteError
 from vmatte.job import RenderJob, Runtime
 from vmatte.jobfile import Entry
@@ -258,6 +259,10 @@ class _Seen:
             key = (job.screen.clean_plate, "clean plate", job.clip)
             self._check_once(key, lambda: check_clean_plate(job.screen, job.clip, size))
 
+    def check_signing(self, signer: Path, job: RenderJob) -> None:
+        rows = tuple(output.row for output in job.outputs)
+        self._check_once((signer, "signer", any(map(can_carry, rows))), lambda: check_signing(signer, rows))
+
     def _frame(self, job: RenderJob) -> tuple[int, int]:
         return self.clip(job).height, self.clip(job).width
 
@@ -327,6 +332,8 @@ def _errors_of(entry: Entry, seen: _Seen) -> Iterator[VmatteError]:
         others += [] if bad_plate else [lambda: seen.output(job)]
     others.append(lambda: seen.choice(job, entry.runtime))
     others += [partial(check_encoder, output.row) for output in job.outputs]
+    if (signer := entry.runtime.c2pa) is not None:
+        others.append(partial(seen.check_signing, signer, job))
     others.append(lambda: _check_output(job, inputs, entry.runtime))
     yield from _raised(others)
 
@@ -353,12 +360,12 @@ def _check_output(job: RenderJob, inputs: list[Path], runtime: Runtime) -> None:
         folder = output.path.absolute().parent
         if folder.is_dir():
             check_output(output.path, inputs, overwrite=runtime.overwrite, folder=output.row.is_sequence)
-            if runtime.sidecar:
-                check_sidecar(output.path, overwrite=runtime.overwrite)
         else:
             folder = _made_folder(output.path)
             if not folder.is_dir():
                 raise JobError(f"{output.path}: {folder} is a file, not a folder; give another name")
+        if runtime.sidecar:
+            check_sidecar(output.path, job, runtime.c2pa, overwrite=runtime.overwrite)
         if not os.access(folder, os.W_OK):
             raise JobError(f"folder {folder} for {output.path.name} cannot be written: permission denied")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import cast, get_args
 from vmatte.errors import JobError
 from vmatte.outputs import LayerName
 from vmatte.stills.formats import FORMATS, Format, find_format, format_of
+from vmatte.workdir import check_parent
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
 """What is taken for a picture in a folder; a file that is named may be called anything."""
@@ -37,7 +39,7 @@ class StillJob:
 
 def plan_stills(
     named: Sequence[Path],
-    output: Path | None,
+    into: str | Path | None,
     layers: Sequence[LayerName],
     format_name: str | None,
     *,
@@ -45,18 +47,25 @@ def plan_stills(
 ) -> list[StillJob]:
     """A job for each picture that the names mean: files, folders with all below them, and patterns with `*`.
 
-    The output is a file for one picture and one layer; else a folder, in which those of a folder keep their places.
-    Without one, each lies beside its picture. Raises JobError.
+    They go `into` a file for one picture and one layer, or into a folder, in which those of a folder keep their places:
+    one that is there, or a name without extension, or with a `/` at its end. Without it, each lies beside its picture.
+    Raises JobError.
     """
     given = None if format_name is None else find_format(format_name)
     single = len(named) == 1 and not named[0].is_dir() and not _is_pattern(named[0]) and len(layers) == 1
-    into = output is not None and (not single or output.is_dir() or format_of(output) is None)
-    if output is not None and single and not into:
-        form = _agreed(output, given)
-        _check(layers[0], form)
-        return [_job(named[0], {layers[0]: output}, form, sheet=sheet)]
-    if output is not None and output.suffix and not output.is_dir() and format_of(output) is not None:
-        raise JobError(f"{output} is one file, for several pictures or layers; give a folder")
+    output = None if into is None else Path(into)
+    if output is not None:
+        try:
+            check_parent(output)
+            is_folder = _is_folder(str(into))
+        except OSError as error:
+            raise JobError(f"{output} cannot be written: {error.strerror}; give another name") from error
+        if not is_folder:
+            form = _agreed(output, given)
+            if not single:
+                raise JobError(f"{output} is one file, for several pictures or layers; give a folder")
+            _check(layers[0], form)
+            return [_job(named[0], {layers[0]: output}, form, sheet=sheet)]
     jobs = []
     for picture, place in _pictures(named, output):
         folder = picture.parent if output is None else output / place
@@ -85,9 +94,27 @@ def _default(layer: LayerName) -> Format:
     return FORMATS["jpg" if layer == "composite" else "png"]
 
 
+def _is_folder(into: str) -> bool:
+    """Whether it names a folder. JobError where a layer stands behind it, as it may behind those of `vmatte run`."""
+    path, name = Path(into), Path(into).name
+    if path.is_dir() or into.endswith(_ENDS_OF_FOLDERS):
+        return True
+    before, _, layer = name.rpartition(",")
+    if before and layer in get_args(LayerName):
+        raise JobError(f"{into}: for a picture the layer is no part of the name; give -o {before} --layer {layer}")
+    return path.suffix == ""
+
+
+_ENDS_OF_FOLDERS = tuple(filter(None, ("/", os.sep, os.altsep)))
+
+
 def _agreed(output: Path, given: Format | None) -> Format:
     found = format_of(output)
-    assert found is not None
+    if found is None:
+        *most, last = FORMATS
+        raise JobError(
+            f"{output}: {output.suffix[1:]} is not written; {', '.join(most)} or {last}; a folder's name ends in /"
+        )
     if given is not None and given is not found:
         raise JobError(
             f"{output} is no {given.name}; leave out the format, or call it {output.stem}{given.suffixes[0]}"
