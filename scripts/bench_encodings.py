@@ -35,10 +35,11 @@ from vmatte.stages.matte import matte
 from vmatte.stages.recode import recode
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
+from vmatte.video.layer_coding import coding_for
 from vmatte.video.planes import plane_views
 from vmatte.video.probe import probe
 from vmatte.video.read import decode
-from vmatte.video.write import check_encoder, coding_for, encode
+from vmatte.video.write import check_encoder, encode
 
 _PIXELS = 1920 * 1080
 SAMPLE = Path(__file__).resolve().parent.parent / "samples" / "avatar.mp4"
