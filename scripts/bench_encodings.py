@@ -2,9 +2,10 @@
 how near the luma that comes back is to what was sent. CPU ms are of 1080p frames, by the
 pixel: the sample is smaller.
 
-    python scripts/bench_encodings.py [--format prores4444 ...] [--layer cutout ...] [--frames 10]
+    python scripts/bench_encodings.py [--format prores4444 ...] [--layer cutout ...] [--speed best] [--frames 10]
 
-Bars: ProRes 4444 at 1080p takes at most 60 ms a frame, at 60 dB or better. A miss makes the exit status 1.
+Bars, of the usual speed: ProRes 4444 at 1080p takes at most 60 ms a frame, at 60 dB or better. A miss makes the exit
+status 1.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import av
 import numpy as np
 import torch
 
 from vmatte.clip import ClipInfo
-from vmatte.encodings import ENCODINGS, Encoding
+from vmatte.encodings import DEFAULT_SPEED, ENCODINGS, Encoding, Speed
 from vmatte.errors import EncodeError
 from vmatte.frames import LayerBatch, SubjectBatch
 from vmatte.imaging.compositing import matte_planes
@@ -58,12 +60,18 @@ class Cost:
     psnr_db: float | None
 
 
-def costs(names: Sequence[str], frames: int, folder: Path, layers: Sequence[LayerName] = ()) -> Iterator[Cost]:
+def costs(
+    names: Sequence[str],
+    frames: int,
+    folder: Path,
+    layers: Sequence[LayerName] = (),
+    speed: Speed = DEFAULT_SPEED,
+) -> Iterator[Cost]:
     """Of the named encodings, or of all that this machine has: of their cutouts where they have alpha, else opaque."""
     clip = probe(SAMPLE)
     subjects = list(subjects_of(clip, min(frames, clip.frames)))
     for name in names or ENCODINGS:
-        row = ENCODINGS[name]
+        row = ENCODINGS[name].at(speed)
         try:
             check_encoder(row)
         except EncodeError as error:
@@ -133,18 +141,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--format", action="append", choices=list(ENCODINGS), default=[])
     parser.add_argument("--layer", action="append", choices=["cutout", "composite", "alpha"], default=[])
+    parser.add_argument("--speed", choices=get_args(Speed), default=DEFAULT_SPEED)
     parser.add_argument("--frames", type=int, default=10)
     options = parser.parse_args()
     faults = []
     print(f"{'encoding':<18} {'layer':<10} {'CPU ms':>7} {'bytes/pixel':>11} {'luma dB':>8}")
     with tempfile.TemporaryDirectory() as folder:
-        for cost in costs(options.format, options.frames, Path(folder), options.layer):
+        for cost in costs(options.format, options.frames, Path(folder), options.layer, options.speed):
             decibels = "–" if cost.psnr_db is None else f"{cost.psnr_db:.1f}"
             print(
                 f"{cost.encoding:<18} {cost.layer:<10} {cost.cpu_ms:7.1f} {cost.bytes_a_pixel:11.3f} {decibels:>8}",
                 flush=True,
             )
-            faults += [fault] if (fault := missed(cost)) else []
+            if options.speed == DEFAULT_SPEED and (fault := missed(cost)):
+                faults.append(fault)
     print("\n".join(faults))
     sys.exit(1 if faults else 0)
 
