@@ -67,10 +67,11 @@ from vmatte.stages.smooth import WORKING_LINES, smooth
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
 from vmatte.video.encoder_frames import encoder_frames
+from vmatte.video.layer_coding import coding_for
 from vmatte.video.planes import plane_views
 from vmatte.video.probe import probe
 from vmatte.video.read import decode
-from vmatte.video.write import coding_for, encode
+from vmatte.video.write import encode
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 OVERHEAD_BAR = 1.25

@@ -37,10 +37,11 @@ from vmatte.stages.matte import matte
 from vmatte.stages.recode import recode, with_chroma_for
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
+from vmatte.video.layer_coding import coding_for
 from vmatte.video.planes import plane_views
 from vmatte.video.probe import probe
 from vmatte.video.read import decode
-from vmatte.video.write import check_encoder, coding_for, encode
+from vmatte.video.write import check_encoder, encode
 
 _PIXELS = 1920 * 1080
 SAMPLE = Path(__file__).resolve().parent.parent / "samples" / "avatar.mp4"
@@ -72,7 +73,7 @@ def costs(
     clip = probe(source)
     subjects = list(subjects_of(clip, min(frames, clip.frames)))
     for name in names or ENCODINGS:
-        row = ENCODINGS[name]
+        row = ENCODINGS[name].at(speed)
         try:
             check_encoder(row)
         except EncodeError as error:
@@ -91,7 +92,7 @@ def subjects_of(clip: ClipInfo, frames: int) -> Iterator[SubjectBatch]:
 def cost_of(
     row: Encoding, layer: LayerName, speed: Speed, clip: ClipInfo, subjects: Sequence[SubjectBatch], path: Path
 ) -> Cost:
-    row, coding = row.at(speed), coding_for(row, layer, clip.delivery)
+    coding = coding_for(row, layer, clip.delivery)
     batches: Iterator[LayerBatch]
     made = list(layers_of(subjects, layer))
     started = time.process_time()
@@ -163,7 +164,8 @@ def main() -> None:
                 f"{cost.encoding:<18} {cost.layer:<10} {cost.cpu_ms:7.1f} {cost.bytes_a_pixel:11.3f} {decibels:>8}",
                 flush=True,
             )
-            faults += [fault] if (fault := missed(cost)) else []
+            if options.speed == DEFAULT_SPEED and (fault := missed(cost)):
+                faults.append(fault)
     print("\n".join(faults))
     sys.exit(1 if faults else 0)
 

@@ -336,7 +336,8 @@ def write(render: Render, model: MattingModel, segments: Sequence[Segment], stop
     from vmatte.canvas import plan_canvas
     from vmatte.pipeline import layers, settled_mattes, smoothing_for
     from vmatte.video.join import EncodedSegment, join
-    from vmatte.video.write import coding_for, encode
+    from vmatte.video.layer_coding import coding_for
+    from vmatte.video.write import encode
 
     job, clip, row, encoded = render.job, render.clip, render.job.outputs[0].row, []
     coding = coding_for(row, job.outputs[0].layer, clip.delivery)

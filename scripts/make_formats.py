@@ -34,8 +34,9 @@ from vmatte.imaging.compositing import matte_planes
 from vmatte.outputs import AlphaForm, LayerName
 from vmatte.stages.recode import recode
 from vmatte.video.join import EncodedSegment, join
+from vmatte.video.layer_coding import coding_for
 from vmatte.video.probe import probe
-from vmatte.video.write import check_encoder, coding_for, encode
+from vmatte.video.write import check_encoder, encode
 
 WIDTH, HEIGHT, FRAMES = 160, 96, 4
 ROOT = Path(__file__).resolve().parent.parent

@@ -38,37 +38,46 @@ class Animation:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A row of ENCODINGS.
-
-    `pix_fmt` is used for opaque layers (None: the clip's own), `pix_fmt_alpha` (None where there is no alpha) for
-    cutouts, `pix_fmt_gray` for the matte alone where the encoding has a format of one channel; `bits` is the depth
-    of the colour, `alpha_bits` that of alpha, 32 for float numbers. `alpha_options` are those of a second encoder, for
-    alpha alone, where a cutout's alpha lies beside the picture (WebM) and not in it. `audio` lists codecs that are
-    copied as they are; any other becomes `audio_codec`. `plays` says who opens it.
-    """
+    """A row of ENCODINGS."""
 
     name: str
     suffix: str
+    """The extension of its files; empty for sequences of pictures."""
     container: str
+    """FFmpeg's muxer."""
     codec: str
+    """FFmpeg's encoder."""
     pix_fmt: str | None
+    """Of opaque layers; None for the clip's own."""
     pix_fmt_alpha: str | None
+    """Of cutouts; None where there is no alpha."""
     bits: int
+    """The depth of colour; 32 for float numbers, whether or not they are stored in half of that."""
     alpha_bits: int
+    """The depth of alpha; 0 where there is none."""
     even_size: bool
+    """Whether an odd width or height is padded."""
     codec_options: dict[str, str]
     container_options: dict[str, str]
     thread_type: Literal["FRAME", "SLICE", "AUTO"]
     thread_count: int
+    """Of the encoder; 0 for as many as it likes, where they do not change what is written."""
     alpha_options: dict[str, str] | None = None
+    """Of a second encoder, for alpha alone, where a cutout's alpha lies beside the picture (WebM) and not in it."""
     audio: tuple[str, ...] = ()
+    """Codecs that are copied as they are; empty where the file has no sound."""
     audio_codec: str | None = None
+    """What any other codec becomes."""
     plays: str = ""
+    """Who opens it."""
     colour: Literal["ycbcr", "rgb", "linear"] = "ycbcr"
     """Of its planes: Y'CbCr, display-coded R'G'B', or RGB in proportion to the scene's light."""
+    half: bool = False
+    """Whether its float numbers have 16 bits."""
     pix_fmt_gray: str | None = None
+    """Of the matte alone, where the encoding has a format of one channel."""
     picture_suffix: str = ""
-    """Of the pictures in a sequence."""
+    """The extension of the pictures in a sequence."""
     matte_options: dict[str, str] | None = None
     """Codec options for the matte alone, over the others: hair is thin, and what is lost of it shows in every edge."""
     codec_tag: str | None = None
@@ -148,11 +157,6 @@ class Encoding:
         """Whether its times are exact, its sound can begin within a packet, and a box of its own tells its colour."""
         return self.container in ("mp4", "mov")
 
-    @property
-    def half(self) -> bool:
-        """Whether its float numbers have 16 bits."""
-        return self.codec_options.get("format") == "half"
-
 
 _ALIASES = {".m4v": ".mp4"}
 """Extensions that mean another one."""
@@ -161,7 +165,7 @@ _ALIASES = {".m4v": ".mp4"}
 _QUICKTIME_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac")
 _PCM = ("pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le")
 
-_X264_SPEEDS: dict[Speed, dict[str, str]] = {"fast": {"preset": "ultrafast"}, "best": {"preset": "slow"}}
+_X26X_SPEEDS: dict[Speed, dict[str, str]] = {"fast": {"preset": "ultrafast"}, "best": {"preset": "slow"}}
 
 # Key frames at fixed places: those of colour and alpha must be the same ones, or a seek shows the wrong alpha.
 _VP9 = {
@@ -183,6 +187,7 @@ _X264 = {"preset": "veryfast", "crf": "18", "x264-params": "mbtree=0"}
 _X265 = {"preset": "fast", "crf": "18", "x265-params": "open-gop=0:info=0:log-level=error"}
 # From preset 10 upwards the encoder warns of visible artefacts.
 _SVT_AV1 = {"preset": "8", "crf": "22", "g": "120", "svtav1-params": "lp=4"}
+_SVT_AV1_SPEEDS: dict[Speed, dict[str, str]] = {"fast": {"preset": "9"}, "best": {"preset": "6"}}
 _NVENC = {"preset": "p5", "rc": "constqp", "qp": "19", "g": "120", "forced-idr": "1"}
 # "up" with level 1 costs a fifth of the default "paeth", for files a tenth larger.
 _PNG = {"compression_level": "1", "pred": "up"}
@@ -190,12 +195,18 @@ _TIFF = {"compression_algo": "deflate"}
 
 _QUANTISER = 118
 """FFmpeg's unit of `global_quality`."""
-_PRORES_MATTE = {"global_quality": str(_QUANTISER)}
+
+
+def _quantiser(number: int) -> dict[str, str]:
+    # A fixed quantiser: the default rate control searches for one, at five times the cost for the same picture.
+    return {"global_quality": str(_QUANTISER * number)}
+
+
+_PRORES_SPEEDS: dict[Speed, dict[str, str]] = {"fast": _quantiser(4), "best": _quantiser(1)}
 
 
 def _prores(profile: str, quantiser: int) -> dict[str, str]:
-    # A fixed quantiser: the default rate control searches for one, at five times the cost for the same picture.
-    options = {"profile": profile, "vendor": "apl0", "global_quality": str(_QUANTISER * quantiser)}
+    options = {"profile": profile, "vendor": "apl0"} | _quantiser(quantiser)
     return options | {"alpha_bits": "16"} if profile.startswith("4444") else options
 
 
@@ -209,6 +220,7 @@ def _mp4(
     pix_fmt: str | None = None,
     even_size: bool = True,
     codec_tag: str | None = None,
+    speeds: dict[Speed, dict[str, str]] | None = None,
 ) -> Encoding:
     """A row of .mp4 files, which are 4:2:0 and opaque."""
     return Encoding(
@@ -230,6 +242,7 @@ def _mp4(
         plays=plays,
         matte_options={"qp": "8"} if codec.endswith("_nvenc") else {"crf": "8"},
         codec_tag=codec_tag,
+        speeds=speeds or {},
     )
 
 
@@ -243,6 +256,7 @@ def _mov(
     plays: str,
     *,
     colour: Literal["ycbcr", "rgb"] = "ycbcr",
+    speeds: dict[Speed, dict[str, str]] | None = None,
 ) -> Encoding:
     """A row of .mov files for editors: alpha is as deep as colour."""
     return Encoding(
@@ -262,9 +276,10 @@ def _mov(
         audio=_MOV_AUDIO,
         audio_codec="pcm_s24le",
         plays=plays,
-        matte_options=_PRORES_MATTE if codec == "prores_ks" else None,
+        matte_options=_quantiser(1) if codec == "prores_ks" else None,
         matte_tolerance=8.0 if codec == "prores_ks" else 0.0,
         colour=colour,
+        speeds=speeds or {},
     )
 
 
@@ -283,6 +298,7 @@ def _pictures(
     suffix: str,
     colour: Literal["rgb", "linear"] = "rgb",
     premultiplied: bool = False,
+    half: bool = False,
 ) -> Encoding:
     """A row of picture sequences, with `formats` for opaque layers, cutouts and mattes, which lose nothing but what
     their numbers round."""
@@ -302,18 +318,21 @@ def _pictures(
         thread_count=0,
         plays=plays,
         colour=colour,
+        half=half,
         pix_fmt_gray=formats[2],
         picture_suffix=suffix,
         premultiplied=premultiplied,
-        alpha_tolerance=_HALF_STEP if options.get("format") == "half" else 0.0,
-        matte_tolerance=_HALF_STEP if options.get("format") == "half" else 0.0,
+        alpha_tolerance=_HALF_STEP if half else 0.0,
+        matte_tolerance=_HALF_STEP if half else 0.0,
     )
 
 
-def _exr(name: str, number: str, plays: str, *, colour: Literal["rgb", "linear"] = "linear") -> Encoding:
+def _exr(name: str, plays: str, *, half: bool = True, colour: Literal["rgb", "linear"] = "linear") -> Encoding:
     formats = ("gbrpf32le", "gbrapf32le", "grayf32le")
-    options = {"compression": "zip16", "format": number}
-    return _pictures(name, "exr", formats, 32, options, plays, suffix=".exr", colour=colour, premultiplied=True)
+    options = {"compression": "zip16", "format": "half" if half else "float"}
+    return _pictures(
+        name, "exr", formats, 32, options, plays, suffix=".exr", colour=colour, premultiplied=True, half=half
+    )
 
 
 def _sticker(
@@ -364,10 +383,16 @@ _COMPOSITORS = "Nuke, Fusion, After Effects, Blender, Houdini"
 ENCODINGS: dict[str, Encoding] = {
     row.name: row
     for row in (
-        replace(_mp4("mp4", "libx264", 8, _X264, "everything"), speeds=_X264_SPEEDS),
-        replace(
-            _mov("prores4444", "prores_ks", "yuv444p10le", "yuva444p10le", 10, _prores("4444", 2), _EDITORS),
-            speeds={"fast": {"global_quality": str(_QUANTISER * 4)}, "best": {"global_quality": str(_QUANTISER)}},
+        _mp4("mp4", "libx264", 8, _X264, "everything", speeds=_X26X_SPEEDS),
+        _mov(
+            "prores4444",
+            "prores_ks",
+            "yuv444p10le",
+            "yuva444p10le",
+            10,
+            _prores("4444", 2),
+            _EDITORS,
+            speeds=_PRORES_SPEEDS,
         ),
         Encoding(
             name="webm",
@@ -414,38 +439,44 @@ ENCODINGS: dict[str, Encoding] = {
             codec_tag="hvc1",
             alpha_tolerance=48.0,
         ),
-        replace(
-            _stacked(_mp4("stacked", "libx264", 8, _X264 | {"crf": "15"}, "docs/player, in any browser")),
-            speeds=_X264_SPEEDS,
+        _stacked(
+            _mp4("stacked", "libx264", 8, _X264 | {"crf": "15"}, "docs/player, in any browser", speeds=_X26X_SPEEDS)
         ),
-        replace(
-            _stacked(
-                _mp4(
-                    "stacked-hevc",
-                    "libx265",
-                    8,
-                    _X265 | {"crf": "14"},
-                    "docs/player, where the browser plays HEVC",
-                    codec_tag="hvc1",
-                )
-            ),
-            speeds={"fast": {"preset": "ultrafast"}, "best": {"preset": "slow"}},
+        _stacked(
+            _mp4(
+                "stacked-hevc",
+                "libx265",
+                8,
+                _X265 | {"crf": "14"},
+                "docs/player, where the browser plays HEVC",
+                codec_tag="hvc1",
+                speeds=_X26X_SPEEDS,
+            )
         ),
         replace(
             _pictures("png", "png", ("rgb24", "rgba", "gray"), 8, _PNG, "everything", suffix=".png"),
             speeds={"best": {"compression_level": "6", "pred": "mixed"}},
         ),
-        _mp4("h264-10bit", "libx264", 10, _X264, _DEEP_H264),
-        _mp4("hevc", "libx265", 8, _X265, _HEVC_PLAYS, codec_tag="hvc1"),
-        _mp4("hevc-10bit", "libx265", 10, _X265, _HEVC_PLAYS, codec_tag="hvc1"),
-        _mp4("av1", "libsvtav1", 8, _SVT_AV1, _AV1_PLAYS, even_size=False),
-        _mp4("av1-10bit", "libsvtav1", 10, _SVT_AV1, _AV1_PLAYS, even_size=False),
+        _mp4("h264-10bit", "libx264", 10, _X264, _DEEP_H264, speeds=_X26X_SPEEDS),
+        _mp4("hevc", "libx265", 8, _X265, _HEVC_PLAYS, codec_tag="hvc1", speeds=_X26X_SPEEDS),
+        _mp4("hevc-10bit", "libx265", 10, _X265, _HEVC_PLAYS, codec_tag="hvc1", speeds=_X26X_SPEEDS),
+        _mp4("av1", "libsvtav1", 8, _SVT_AV1, _AV1_PLAYS, even_size=False, speeds=_SVT_AV1_SPEEDS),
+        _mp4("av1-10bit", "libsvtav1", 10, _SVT_AV1, _AV1_PLAYS, even_size=False, speeds=_SVT_AV1_SPEEDS),
         _mp4("h264-nvenc", "h264_nvenc", 8, _NVENC, "everything"),
         _mp4("hevc-nvenc", "hevc_nvenc", 8, _NVENC, _HEVC_PLAYS, codec_tag="hvc1"),
         _mp4("hevc-nvenc-10bit", "hevc_nvenc", 10, _NVENC, _HEVC_PLAYS, pix_fmt="p010le", codec_tag="hvc1"),
         _mp4("av1-nvenc", "av1_nvenc", 8, _NVENC, _AV1_PLAYS),
-        _mov("prores4444xq", "prores_ks", "yuv444p10le", "yuva444p10le", 10, _prores("4444xq", 1), _EDITORS),
-        _mov("prores422hq", "prores_ks", "yuv422p10le", None, 10, _prores("hq", 2), _EDITORS),
+        _mov(
+            "prores4444xq",
+            "prores_ks",
+            "yuv444p10le",
+            "yuva444p10le",
+            10,
+            _prores("4444xq", 1),
+            _EDITORS,
+            speeds={"fast": _quantiser(2)},
+        ),
+        _mov("prores422hq", "prores_ks", "yuv422p10le", None, 10, _prores("hq", 2), _EDITORS, speeds=_PRORES_SPEEDS),
         _mov("qtrle", "qtrle", "rgb24", "argb", 8, {"g": "60"}, "QuickTime 7, After Effects, editors", colour="rgb"),
         Encoding(
             name="ffv1",
@@ -468,9 +499,9 @@ ENCODINGS: dict[str, Encoding] = {
             matte_tolerance=0.0,
         ),
         _pictures("png16", "png", ("rgb48be", "rgba64be", "gray16be"), 16, _PNG, _DEEP_PNG, suffix=".png"),
-        _exr("exr", "half", _COMPOSITORS),
-        _exr("exr-float", "float", _COMPOSITORS),
-        _exr("exr-display", "half", f"{_COMPOSITORS}, told that it is display-coded", colour="rgb"),
+        _exr("exr", _COMPOSITORS),
+        _exr("exr-float", _COMPOSITORS, half=False),
+        _exr("exr-display", f"{_COMPOSITORS}, told that it is display-coded", colour="rgb"),
         _pictures("tiff", "tiff", ("rgb24", "rgba", "gray"), 8, _TIFF, "Photoshop, editors", suffix=".tif"),
         _pictures(
             "tiff16", "tiff", ("rgb48le", "rgba64le", "gray16le"), 16, _TIFF, "Photoshop, compositors", suffix=".tif"
@@ -498,7 +529,10 @@ ENCODINGS: dict[str, Encoding] = {
         ),
     )
 }
-"""The first of several rows with one extension is the one that the extension alone asks for."""
+"""The first of several rows with one extension is the one that the extension alone asks for.
+
+What a row costs is told in batch/plan.py, where a new one must be added.
+"""
 
 
 PICTURE_SUFFIXES = frozenset(row.picture_suffix for row in ENCODINGS.values() if row.is_sequence)

@@ -56,8 +56,8 @@ from vmatte.stages.tonemap import tonemapped
 from vmatte.stages.trim import trim
 from vmatte.stages.upload import upload
 from vmatte.stopwatch import Stopwatch
+from vmatte.video.layer_coding import coding_for
 from vmatte.video.read import decode
-from vmatte.video.write import coding_for
 
 DEPTH = 2  # batches that may wait between two threads
 NOTHING_KNOWN = Analysis()

@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 
 _TIMECODE = r"(\d+):(\d+):(\d+)([:;.])(\d+)"
+"""Hours, minutes, seconds, what says whether frames are dropped, frames."""
 
 
 def timecode_after(timecode: str, rate: Fraction, gone: int) -> str:
@@ -14,8 +15,7 @@ def timecode_after(timecode: str, rate: Fraction, gone: int) -> str:
     if parts is None:
         return timecode
     per_second = max(1, round(rate))
-    # Drop-frame skips numbers, never frames: two (four) at the beginning of each minute that is no multiple of ten.
-    dropped = per_second // 15 if parts[4] in ";." and per_second % 30 == 0 else 0
+    dropped = _dropped(parts[4], per_second)
     hours, minutes, seconds, frames = (int(parts[group]) for group in (1, 2, 3, 5))
     minutes += 60 * hours
     number = (60 * minutes + seconds) * per_second + frames - dropped * (minutes - minutes // 10)
@@ -30,9 +30,19 @@ def timecode_after(timecode: str, rate: Fraction, gone: int) -> str:
 
 
 def timecode_at(timecode: str, before: Fraction, rate: Fraction) -> str:
-    """The timecode at another rate: the same second, and the frame that is on screen then."""
-    parts = re.fullmatch(r"(\d+:\d+:\d+)[:;.](\d+)", timecode)
+    """The timecode at another rate: the same second, and the frame that is on screen then.
+
+    Drop-frame stays so where the new rate has it, which skips the same part of each minute; else it is left.
+    """
+    parts = re.fullmatch(_TIMECODE, timecode)
     of, to = (max(1, round(each)) for each in (before, rate))
     if parts is None or of == to:
         return timecode
-    return f"{parts[1]}:{int(parts[2]) * to // of:02}"
+    separator = parts[4] if _dropped(parts[4], of) and _dropped(parts[4], to) else ":"
+    return f"{parts[1]}:{parts[2]}:{parts[3]}{separator}{int(parts[5]) * to // of:02}"
+
+
+def _dropped(separator: str, per_second: int) -> int:
+    """How many numbers drop-frame skips, never frames, at the beginning of each minute that is no multiple of ten: two
+    of 30 a second, four of 60; 0 of a timecode that has no drop-frame."""
+    return per_second // 15 if separator in ";." and per_second % 30 == 0 else 0

@@ -12,7 +12,7 @@ from vmatte.frames import LayerBatch
 from vmatte.imaging.compositing import matte_planes
 from vmatte.outputs import AlphaForm
 from vmatte.stages.recode import recode
-from vmatte.video.write import coding_for
+from vmatte.video.layer_coding import coding_for
 
 SDR = Coding(BT709, 8)
 # ITU-R BT.709-6: R', G', B' of 75 % bars, and their codes in 8 bits.

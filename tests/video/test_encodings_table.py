@@ -24,7 +24,8 @@ from vmatte.frames import LayerBatch
 from vmatte.outputs import LayerName
 from vmatte.render import run
 from vmatte.stages.recode import recode
-from vmatte.video.write import check_encoder, coding_for, encode, picture_name
+from vmatte.video.layer_coding import coding_for
+from vmatte.video.write import check_encoder, encode, picture_name
 
 HERE = {name: row for name, row in make_formats.MEASURED.items() if not row.codec.endswith("_nvenc")}
 """Animations have tests of their own."""

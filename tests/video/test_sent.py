@@ -19,10 +19,11 @@ from vmatte.frames import LayerBatch
 from vmatte.job import Verify
 from vmatte.outputs import LayerName
 from vmatte.video.join import EncodedSegment, join
+from vmatte.video.layer_coding import coding_for
 from vmatte.video.probe import probe
 from vmatte.video.sent import SentFiles, SentSegment, frames_compared, keep_sent
 from vmatte.video.verify import Verified, verify
-from vmatte.video.write import coding_for, encode
+from vmatte.video.write import encode
 
 FRAMES = 12
 HEIGHT, WIDTH = 48, 64

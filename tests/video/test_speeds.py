@@ -49,3 +49,32 @@ def test_alpha_in_webm_is_exact_at_every_speed_and_key_frames_stay(speed: Speed,
 def test_good_is_the_row_as_it_stands() -> None:
     for row in ENCODINGS.values():
         assert row.at("good") is row
+
+
+@pytest.mark.parametrize(
+    ("speed", "settings"), [("fast", b" subme=0 "), ("good", b" subme=2 "), ("best", b" subme=8 ")]
+)
+def test_x264_in_10_bits_says_that_it_was_set_to_the_speed(speed: Speed, settings: bytes, tmp_path: Path) -> None:
+    """Its note of itself; its manual has 0 for `ultrafast`, 2 for `veryfast` and 8 for `slow`."""
+    path = tmp_path / "out.mp4"
+    encode(opaque(2), path, ENCODINGS["h264-10bit"].at(speed), Coding(BT709, 8), Fraction(25))
+    assert settings in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["prores4444", "prores422hq", "prores4444xq"])
+def test_prores_spends_bytes_for_quality(name: str, tmp_path: Path) -> None:
+    sizes = []
+    row = ENCODINGS[name]
+    for speed in ("fast", "good", *(["best"] if "best" in row.speeds else [])):
+        path = tmp_path / f"{speed}.mov"
+        encode(opaque(2), path, row.at(speed), Coding(BT709, 8), Fraction(25))
+        sizes.append(path.stat().st_size)
+    assert sizes == sorted(set(sizes))
+
+
+def opaque(frames: int) -> Iterator[LayerBatch]:
+    for number in range(frames):
+        luma = torch.from_numpy(np.random.default_rng(number).integers(16, 236, (1, 1, HEIGHT, WIDTH)).astype("u1"))
+        yield LayerBatch(
+            range(number, number + 1), luma, torch.full_like(luma, 128)[..., ::2, ::2].expand(-1, 2, -1, -1), None
+        )

@@ -81,6 +81,7 @@ def network_input(frames: FrameBatch, model: MattingModel) -> Tensor:
         )
         rgb = ycbcr_to_rgb(luma, chroma, frames.coding)
     if frames.coding.is_hdr:
+        # With the usual peak, for a batch does not know its clip's: what a network sees is not delivered.
         rgb = tone_mapped_rgb(rgb, ToneMap(frames.coding))
     return rgb.sub_(_channels(spec.mean, rgb.device)).div_(_channels(spec.std, rgb.device))
 

@@ -16,17 +16,15 @@ from numpy.typing import NDArray
 from vmatte.clip import ClipInfo, luma_ends
 from vmatte.errors import SourceError
 from vmatte.video.planes import float_planes, has_alpha, is_float, plane_views
-from vmatte.video.probe import open_source
+from vmatte.video.probe import ALPHA_DECODERS, open_source
 
-_SHOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""Codecs whose alpha FFmpeg's own decoder drops, and the decoder that shows it."""
 _GRAY_LEVELS = 8
 """How far, in levels of 255, a codec may take a gray picture from gray."""
 
 
 def alpha_decoder(stream: VideoStream) -> VideoCodecContext:
     """A decoder for the stream that shows its alpha, if it has any."""
-    name = _SHOWS_ALPHA.get(stream.codec_context.name)
+    name = ALPHA_DECODERS.get(stream.codec_context.name)
     if name is None:
         return stream.codec_context
     decoder = av.CodecContext.create(name, "r")

@@ -308,11 +308,15 @@ def _coding(path: Path, frame: VideoFrame, stream: VideoStream) -> Coding:
     return Coding(ColorTags(matrix, primaries, transfer, full_range), bits)
 
 
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Codecs whose alpha FFmpeg's own decoder drops, and the decoder that shows it."""
+
+
 def _has_alpha(frame: VideoFrame, stream: VideoStream) -> bool:
     """A palette's transparency does not count. The usual decoders of VP8 and VP9 drop alpha; the container tells."""
     if frame.format.has_palette:
         return False
-    return has_alpha(frame) or (stream.codec_context.name in ("vp8", "vp9") and says_alpha(stream))
+    return has_alpha(frame) or (stream.codec_context.name in ALPHA_DECODERS and says_alpha(stream))
 
 
 def says_alpha(stream: VideoStream) -> bool:
