@@ -44,6 +44,8 @@ from vmatte.video.read import decode
 from vmatte.video.write import check_encoder, encode
 
 _PIXELS = 1920 * 1080
+_ROUNDS = 3
+"""The least of them counts: after a network has run, its threads still turn for a while."""
 SAMPLE = Path(__file__).resolve().parent.parent / "samples" / "avatar.mp4"
 BARS = {("prores4444", "cutout", "good"): (60.0, 60.0), ("webm", "cutout", "fast"): (60.0, 0.0)}
 """CPU ms a frame at most, and dB at least."""
@@ -95,18 +97,21 @@ def cost_of(
     coding = coding_for(row, layer, clip.delivery)
     batches: Iterator[LayerBatch]
     made = list(layers_of(subjects, layer))
-    started = time.process_time()
-    if layer == "alpha":
-        batches = (
-            LayerBatch(each.index, *matte_planes(each.alpha, coding, each.chroma_size), None) for each in subjects
-        )
-    else:
-        batches = recode(made, clip.delivery, coding, row)
-        if (steps := row.chroma_steps(layer)) is not None:
-            batches = with_chroma_for(batches, steps, coding.bits)
-    encode(batches, path, row, coding, Fraction(clip.rate), is_matte=layer == "alpha")
+    seconds = []
+    for _ in range(_ROUNDS):
+        started = time.process_time()
+        if layer == "alpha":
+            batches = (
+                LayerBatch(each.index, *matte_planes(each.alpha, coding, each.chroma_size), None) for each in subjects
+            )
+        else:
+            batches = recode(made, clip.delivery, coding, row)
+            if (steps := row.chroma_steps(layer)) is not None:
+                batches = with_chroma_for(batches, steps, coding.bits)
+        encode(batches, path, row, coding, Fraction(clip.rate), is_matte=layer == "alpha")
+        seconds.append(time.process_time() - started)
     pixels = clip.width * clip.height * len(subjects)
-    cpu_ms = (time.process_time() - started) * 1000 * _PIXELS / pixels
+    cpu_ms = min(seconds) * 1000 * _PIXELS / pixels
     files = path.iterdir() if row.is_sequence else [path]
     size = sum(file.stat().st_size for file in files) / pixels
     lumas = [each.luma for each in made]
