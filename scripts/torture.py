@@ -36,6 +36,7 @@ from av.video.stream import VideoStream
 
 from vmatte.encodings import ENCODINGS
 from vmatte.models.weights import cache_folder
+from vmatte.sidecar import sidecar_of
 
 FRAMES, SEGMENT_FRAMES = 40, 8
 WIDTH, HEIGHT, RATE, SAMPLE_RATE = 128, 96, 25, 48_000
@@ -266,8 +267,11 @@ def torment(case: Case, wanted: Content, pace: Pace, clip: Path, folder: Path, k
         outcome.faults.append(f"ended with {process.returncode}: {said.strip()}")
     if content_of(output) != wanted:
         outcome.faults.append("other bytes than an unbroken run's")
-    if strangers := sorted(entry.name for entry in place.iterdir() if entry != output):
+    entries, sidecar = {entry.name for entry in place.iterdir()}, sidecar_of(output).name
+    if strangers := sorted(entries - {output.name, sidecar}):
         outcome.faults.append(f"left behind: {', '.join(strangers)}")
+    if sidecar not in entries:
+        outcome.faults.append("no sidecar")
     if parts := sorted(path.name for path in (cache / "mattes").rglob("*.part*")):
         outcome.faults.append(f"half-written mattes: {', '.join(parts)}")
     return outcome
@@ -305,7 +309,7 @@ def main() -> None:
         print(f"{'run':>4} {'model':9} {'encoding':11} {'-y':3} {'mattes':7} {'killed at':40} outcome", flush=True)
         for number in range(arguments.runs):
             random = Random(f"{arguments.seed} {number}")
-            case = Case(random.choice(models), random.choice(list(ENCODINGS)))
+            case = Case(random.choice(models), random.choice(TORTURED))
             if case not in references:
                 references[case] = unbroken(case, clip, folder / f"{case.model}-{case.encoding}", kept)
             wanted, pace = references[case]
