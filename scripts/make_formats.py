@@ -329,7 +329,7 @@ def known_of(row: Encoding) -> tuple[str, ...]:
         ", ".join(form or "–" for form in formats),
         _depth(row, row.bits),
         _depth(row, row.alpha_bits),
-        "–" if not row.pix_fmt_alpha else "premultiplied" if row.premultiplied else "straight, or as asked",
+        "–" if not row.pix_fmt_alpha else row.usual_alpha or "straight, or as asked",
     )
 
 

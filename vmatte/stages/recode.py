@@ -110,22 +110,30 @@ def _scene_light(rgb: Tensor, transfer: int) -> Tensor:
 def _darkened(layer: LayerBatch, source: Coding, target: Coding, shares: Tensor | None) -> tuple[Tensor, Tensor]:
     """Y'CbCr of limited range between black and itself, with the target's bits."""
     finer = 2 ** (target.bits - source.bits)
+    if shares is None:
+        return _finer(layer.luma, finer), _finer(layer.chroma, finer)
     planes = []
-    colors = (layer.luma, layer.chroma) if shares is None else _shown(layer, source, shares)
+    colors = _shown(layer, source, shares)
     for codes, zero in zip(colors, black(source), strict=True):
         share = shares
-        if shares is not None and codes.shape[-2:] != shares.shape[-2:]:
+        if codes.shape[-2:] != shares.shape[-2:]:
             share = downsample_chroma(shares, (int(codes.shape[-2]), int(codes.shape[-1])))
         darkened = torch.empty_like(
             codes, dtype=torch.uint8 if target.bits == 8 else torch.uint16, memory_format=torch.contiguous_format
         )
         for rows in strips(codes):
-            values = codes[rows].to(torch.float32).sub_(zero)
-            if share is not None:
-                values *= share[rows]
+            values = codes[rows].to(torch.float32).sub_(zero).mul_(share[rows])
             darkened[rows] = rounded(values.add_(zero).mul_(finer), target.bits)
         planes.append(darkened)
     return planes[0], planes[1]
+
+
+def _finer(codes: Tensor, times: int) -> Tensor:
+    """Codes in steps so many times finer, of 9 to 15 bits: exact, in whole numbers."""
+    signed = (
+        codes.view(torch.int16) if codes.dtype == torch.uint16 else codes.to(torch.int16)
+    )  # uint16 has no product
+    return (signed * times).view(torch.uint16)
 
 
 def _shown(layer: LayerBatch, coding: Coding, shares: Tensor) -> tuple[Tensor, Tensor]:
