@@ -130,9 +130,7 @@ def _darkened(layer: LayerBatch, source: Coding, target: Coding, shares: Tensor 
 
 def _finer(codes: Tensor, times: int) -> Tensor:
     """Codes in steps so many times finer, of 9 to 15 bits: exact, in whole numbers."""
-    signed = (
-        codes.view(torch.int16) if codes.dtype == torch.uint16 else codes.to(torch.int16)
-    )  # uint16 has no product
+    signed = codes.view(torch.int16) if codes.dtype == torch.uint16 else codes.to(torch.int16)  # uint16 has no product
     return (signed * times).view(torch.uint16)
 
 
