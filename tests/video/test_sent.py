@@ -134,6 +134,17 @@ def test_the_error_of_a_lossy_matte_is_what_ffmpeg_sees(tmp_path: Path) -> None:
         made.verify(row=strict)
 
 
+@pytest.mark.parametrize(("encoding", "layer"), [("mp4", "alpha"), ("av1", "alpha"), ("stacked", "cutout")])
+def test_the_matte_of_another_frame_is_found_whatever_a_lossy_codec_may_do_to_a_hair(
+    encoding: str, layer: LayerName, tmp_path: Path
+) -> None:
+    made = make(tmp_path, encoding, layer)
+    (tmp_path / "other").mkdir()
+    other = make(tmp_path / "other", encoding, layer, seed=1)
+    with pytest.raises(EncodeError, match=r"the matte of frame 0 is another: off by \d+\.\d of 255 on average"):
+        made.verify(sent=other.sent, row=replace(made.row, matte_tolerance=255.0))
+
+
 @pytest.mark.parametrize("encoding", ["prores4444", "webm", "png"])
 def test_another_alpha_is_found(encoding: str, tmp_path: Path) -> None:
     for name in ("one", "other"):

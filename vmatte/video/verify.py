@@ -145,9 +145,14 @@ class _Comparison:
                 f"{self._path}: {what} of frame {number} is off by {worst:.2f} of 255 at ({column}, {row}); "
                 f"{self._encoding.name} may be off by {allowed:g}"
             )
+        mean = float(wrong.mean())
+        if as_luma and mean > _STRAYED:
+            raise EncodeError(
+                f"{self._path}: the matte of frame {number} is another: off by {mean:.1f} of 255 on average"
+            )
         self._compared += 1
         self._worst = max(self._worst, worst)
-        self._sum += float(wrong.mean())
+        self._sum += mean
 
     def _compare_luma(
         self, number: int, frame: VideoFrame, sent: NDArray[np.uint16], alpha: NDArray[np.uint16] | None
@@ -181,6 +186,8 @@ def _matte_of(frame: VideoFrame, encoding: Encoding, where: str) -> NDArray[np.f
     return ((codes - ends.black) / np.float32(ends.white - ends.black)).clip(0, 1)
 
 
+_STRAYED = 12.0
+"""Of 255, the mean: a codec smooths single hairs by far, and even noise by no more than 4 on the whole."""
 _ROUNDING = 0.001
 """Of 1/255: what floating point makes of equal numbers."""
 
